@@ -1,0 +1,305 @@
+"""Every setting of the service, declared once: name, type, default, range, unit and help.
+
+A setting is a flag, else an environment variable `REFOLD_<NAME>`, else its default. Secrets
+have no flag, since other users of a machine can read a command line: they come from the
+environment or from a file that `--<name>-file` or `REFOLD_<NAME>_FILE` names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from .setting_types import Setting, SettingsError, declared_settings, parse_setting, unusable
+
+ENVIRONMENT_PREFIX = "REFOLD_"
+TEST_PREFIX = "REFOLD_TEST_"
+JWT_SECRET_BYTES_MIN = 32
+
+JwtAlgorithm: TypeAlias = Literal["HS256", "RS256", "ES256", "EdDSA"]
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+
+_SECRET = {"secret": True}
+_URL = {"expects": "an http:// or https:// address without credentials", "private": True}
+_HOST = {"expects": "an IP address or a host name"}
+
+
+def _unit(unit: str) -> dict[str, Any]:
+    return {"unit": unit}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration of one process; read once at the start and never changed."""
+
+    data: Annotated[
+        Path, Meta(description="Directory of the journal, the views and the keys; made if missing.")
+    ] = Path("data")
+    host: Annotated[
+        str, Meta(description="Address to listen on.", pattern=r"^[^\s/]+\Z", extra=_HOST)
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(description="Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    ] = 8080
+    public_url: Annotated[
+        str,
+        Meta(description="Address that clients see, if it is not that of host and port.", extra=_URL),
+    ] = ""
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="Log lines for people or for programs.")
+    ] = "text"
+
+    jwt_secret: Annotated[
+        str,
+        Meta(description="Secret that signs HS256 tokens; made on the first start.", extra=_SECRET),
+    ] = ""
+    jwt_secret_file: Annotated[
+        Path | None, Meta(description="File that holds the secret of HS256 tokens.")
+    ] = None
+    jwt_public_key: Annotated[
+        Path | None, Meta(description="PEM file with the public key that tokens are checked with.")
+    ] = None
+    jwks_url: Annotated[
+        str, Meta(description="Address of the key set that tokens are checked with.", extra=_URL)
+    ] = ""
+    jwt_algorithms: Annotated[
+        tuple[JwtAlgorithm, ...],
+        Meta(
+            description="Accepted signatures: HS256, or with a public key or key set any of "
+            "RS256, ES256, EdDSA."
+        ),
+    ] = ()
+    jwt_issuer: Annotated[str, Meta(description="Demand this issuer (`iss`) of a token.")] = ""
+    jwt_audience: Annotated[str, Meta(description="Demand this audience (`aud`) of a token.")] = ""
+    vault_key: Annotated[
+        str,
+        Meta(
+            description="Key that secrets are encrypted with, 32 bytes in base64; made on the "
+            "first start.",
+            extra=_SECRET,
+        ),
+    ] = ""
+    vault_key_file: Annotated[
+        Path | None, Meta(description="File that holds the vault key.")
+    ] = None
+    egress_allow: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks or hosts that nodes may call although they are private, "
+            "such as 127.0.0.0/8."
+        ),
+    ] = ()
+
+    max_active_runs: Annotated[
+        int, Meta(description="Runs that execute at once; more wait.", ge=1, le=100_000)
+    ] = 1000
+    max_active_runs_per_tenant: Annotated[
+        int, Meta(description="Runs of one tenant that execute at once.", ge=1, le=100_000)
+    ] = 500
+    max_active_runs_per_workflow: Annotated[
+        int, Meta(description="Runs of one workflow that execute at once.", ge=1, le=100_000)
+    ] = 250
+    run_seconds_max: Annotated[
+        int,
+        Meta(description="Longest run.", ge=1, le=31_536_000, extra=_unit("seconds")),
+    ] = 3600
+    node_seconds_max: Annotated[
+        int, Meta(description="Longest attempt of a node.", ge=1, le=86_400, extra=_unit("seconds"))
+    ] = 300
+    delay_seconds_max: Annotated[
+        int,
+        Meta(description="Longest delay node.", ge=1, le=31_536_000, extra=_unit("seconds")),
+    ] = 900
+    template_seconds_max: Annotated[
+        float,
+        Meta(description="Longest render of a template.", ge=0.01, le=60, extra=_unit("seconds")),
+    ] = 1.0
+    shutdown_seconds_max: Annotated[
+        int,
+        Meta(
+            description="Longest wait for running calls when the service stops.",
+            ge=0,
+            le=3600,
+            extra=_unit("seconds"),
+        ),
+    ] = 10
+    nodes_max: Annotated[
+        int, Meta(description="Most nodes in a workflow.", ge=1, le=10_000)
+    ] = 500
+    output_bytes_max: Annotated[
+        int,
+        Meta(description="Largest output of a node.", ge=1024, le=2**26, extra=_unit("bytes")),
+    ] = 262_144
+    body_bytes_max: Annotated[
+        int,
+        Meta(description="Largest request body.", ge=1024, le=2**26, extra=_unit("bytes")),
+    ] = 1_048_576
+    response_bytes_max: Annotated[
+        int,
+        Meta(
+            description="Largest response that a node accepts.",
+            ge=1024,
+            le=2**26,
+            extra=_unit("bytes"),
+        ),
+    ] = 1_048_576
+    batch_max: Annotated[
+        int,
+        Meta(description="Appends in one commit; 1 makes a transaction of each.", ge=1, le=1024),
+    ] = 256
+
+    DECLARED: ClassVar[tuple[Setting, ...]]
+    """The declaration above as data, in its order: what flags, help and documents are made of."""
+
+    def __repr__(self) -> str:
+        """Show every value but the secrets."""
+        shown = (
+            f"{s.name}={'***' if s.secret else getattr(self, s.name)!r}" for s in self.DECLARED
+        )
+        return f"Settings({', '.join(shown)})"
+
+    def __rich_repr__(self) -> Any:
+        """Keep rich from reading the fields past `__repr__`."""
+        for s in self.DECLARED:
+            yield s.name, "***" if s.secret else getattr(self, s.name)
+
+    @classmethod
+    def load(
+        cls, flags: Mapping[str, str | int | None], environ: Mapping[str, str]
+    ) -> Settings:
+        """Read every setting; `flags` has field names as keys and None for a flag not given.
+
+        An empty environment variable counts as not set. Raises `SettingsError` for a name that
+        is unknown, a value that is unusable, and values that can't stand together.
+        """
+        _refuse_unknown(environ)
+        values: dict[str, Any] = {}
+        for setting in cls.DECLARED:
+            flag = flags.get(setting.name)
+            if flag is not None:
+                values[setting.name] = parse_setting(setting, setting.flag, str(flag))
+            elif text := environ.get(setting.variable):
+                values[setting.name] = parse_setting(setting, setting.variable, text)
+        _check_shapes(values)
+        return _with_algorithms(cls(**values))
+
+
+Settings.DECLARED = declared_settings(Settings, ENVIRONMENT_PREFIX)
+_BY_NAME = {setting.name: setting for setting in Settings.DECLARED}
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {s.variable for s in Settings.DECLARED}
+    for name in sorted(environ):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(TEST_PREFIX):
+            continue
+        if name in known:
+            continue
+        # Imported on the way out only: a start that succeeds has no use for it.
+        from difflib import get_close_matches
+
+        close = get_close_matches(name.upper(), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "`refold serve --help` lists them all."
+        raise SettingsError(name, f"{name} is not a setting of Refold; {hint}")
+
+
+def _check_shapes(values: Mapping[str, Any]) -> None:
+    """Refuse values that have the right type and still can't work."""
+    for name in ("public_url", "jwks_url"):
+        if name in values:
+            _check_url(_BY_NAME[name], values[name])
+    for entry in values.get("egress_allow", ()):
+        if not _is_network_or_host(entry):
+            raise unusable(
+                _BY_NAME["egress_allow"],
+                "egress_allow",
+                "networks such as 10.0.0.0/8 and host names, separated by commas",
+                entry,
+            )
+    secret = values.get("jwt_secret")
+    if secret is not None and len(secret.encode()) < JWT_SECRET_BYTES_MIN:
+        raise unusable(
+            _BY_NAME["jwt_secret"], "jwt_secret", f"at least {JWT_SECRET_BYTES_MIN} bytes"
+        )
+
+
+def _check_url(setting: Setting, text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        sound = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and parts.username is None
+            and not parts.fragment
+            and not re.search(r"[\s\x00-\x1f]", text)
+        )
+    except ValueError:
+        sound = False
+    if not sound:
+        raise unusable(setting, setting.name, str(_URL["expects"]))
+    # Whoever can change the key set on its way can sign any token.
+    if setting.name == "jwks_url" and parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise unusable(setting, setting.name, "https, except on this machine itself")
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_network_or_host(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        # A name made of digits and dots only is a mistyped address, not a host.
+        is_name = _HOST_NAME.fullmatch(entry) is not None
+        return is_name and not entry.replace(".", "").isdigit()
+    return True
+
+
+def _with_algorithms(settings: Settings) -> Settings:
+    """Fill in the accepted signatures from the keys, and refuse keys that nothing would use."""
+    for name in ("jwt_secret", "vault_key"):
+        if getattr(settings, name) and getattr(settings, f"{name}_file"):
+            variable = _BY_NAME[name].variable
+            raise SettingsError(name, f"{variable} and {variable}_FILE are both set; keep one.")
+    if settings.jwt_public_key and settings.jwks_url:
+        raise SettingsError(
+            "jwks_url", "REFOLD_JWT_PUBLIC_KEY and REFOLD_JWKS_URL are both set; keep one."
+        )
+    has_public = bool(settings.jwt_public_key or settings.jwks_url)
+    has_secret = bool(settings.jwt_secret or settings.jwt_secret_file)
+    public = tuple(name for name in get_args(JwtAlgorithm) if name != "HS256")
+    accepted = settings.jwt_algorithms
+    if not accepted:
+        accepted = (("HS256",) if has_secret or not has_public else ()) + (
+            public if has_public else ()
+        )
+    asymmetric = [name for name in accepted if name != "HS256"]
+    if asymmetric and not has_public:
+        raise SettingsError(
+            "jwt_algorithms",
+            f"REFOLD_JWT_ALGORITHMS accepts {asymmetric[0]}, which needs "
+            "REFOLD_JWT_PUBLIC_KEY or REFOLD_JWKS_URL.",
+        )
+    if has_public and not asymmetric:
+        raise SettingsError(
+            "jwt_algorithms",
+            "REFOLD_JWT_ALGORITHMS accepts HS256 only, so the public key would never be used.",
+        )
+    if has_secret and "HS256" not in accepted:
+        raise SettingsError(
+            "jwt_algorithms",
+            "REFOLD_JWT_ALGORITHMS leaves out HS256, so the secret would never be used.",
+        )
+    return msgspec.structs.replace(settings, jwt_algorithms=accepted)

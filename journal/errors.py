@@ -1,0 +1,118 @@
+"""The journal's errors, sorted by who must act.
+
+    JournalError
+    ├── ConflictError           the caller: read the stream again and decide anew
+    ├── ResourceInUseError      the caller: something still holds what should be free
+    ├── RequestReusedError      the caller: an idempotency key came back with another request
+    ├── OverloadedError         a retry, later: the queue is full
+    ├── StoreClosedError        a retry, elsewhere: this process is stopping
+    └── StoreError              the operator
+        ├── StoreFailedError        the disk refused a commit; nothing of it was kept
+        ├── StoreOwnedError         another process owns the journal
+        ├── ForeignStoreError       the file is not a journal, or not one this version reads
+        ├── CorruptStoreError       the journal's bytes contradict themselves
+        ├── WrongKeyError           the service key is not the one the journal was made with
+        └── UnknownEventError       an event of a type or schema that this version doesn't know
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JournalError(Exception):
+    """The root: everything the journal refuses or fails at."""
+
+    code: ClassVar[str] = "journal_error"
+
+
+class ConflictError(JournalError):
+    """A stream is not at the version that the commit expected."""
+
+    code = "conflict"
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"stream {stream} is at version {actual}, not at {expected}")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class ResourceInUseError(JournalError):
+    """A commit demanded that nothing holds a resource, and something does."""
+
+    code = "resource_in_use"
+
+    def __init__(self, resource: str, holder: str) -> None:
+        super().__init__(f"{resource} is in use by {holder}")
+        self.resource = resource
+        self.holder = holder
+
+
+class RequestReusedError(JournalError):
+    """An idempotency key was used before, within its life, for another request."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"idempotency key {key} was used for another request")
+        self.key = key
+
+
+class OverloadedError(JournalError):
+    """The queue of appends is full; nothing was written."""
+
+    code = "overloaded"
+
+
+class StoreClosedError(JournalError):
+    """The journal is closed or closing; nothing was written."""
+
+    code = "closed"
+
+
+class StoreError(JournalError):
+    """Something that only an operator can mend."""
+
+    code = "store_error"
+
+
+class StoreFailedError(StoreError):
+    """The disk refused a commit; nothing of it was kept."""
+
+    code = "store_failed"
+
+
+class StoreOwnedError(StoreError):
+    """Another process owns the journal."""
+
+    code = "store_owned"
+
+
+class ForeignStoreError(StoreError):
+    """The file is not a journal, or not one that this version can read."""
+
+    code = "foreign_store"
+
+
+class CorruptStoreError(StoreError):
+    """The journal's bytes contradict themselves."""
+
+    code = "corrupt_store"
+
+
+class WrongKeyError(StoreError):
+    """The service key is not the one that the journal was made with."""
+
+    code = "wrong_key"
+
+
+class UnknownEventError(StoreError):
+    """An event of a type or schema that this version doesn't know."""
+
+    code = "unknown_event"
+
+    def __init__(self, type_: str, schema: int) -> None:
+        super().__init__(f"no event {type_!r} of schema {schema} is known to this version")
+        self.type = type_
+        self.schema = schema

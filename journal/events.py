@@ -1,0 +1,249 @@
+"""The event catalogue: every kind of fact that the journal can hold.
+
+Names, fields and schema numbers are a storage format. They are never renamed and never
+change meaning; a change of form is a new schema number, and the old one stays readable.
+
+Rules of this file:
+
+1. A struct here holds *facts*: what folds need and nobody may erase. Strings and integers
+   only, all fields always present, absent is `""` or 0, flags are 0 or 1.
+2. User data (payloads, outputs, error text, definitions) is the event's *body*, kept apart.
+3. Fields stand in alphabetical order, since the facts are hashed as canonical JSON.
+4. Times are microseconds UTC. `iteration` is the path of indexes inside iterators ("" outside).
+5. `source_id` is the id of the event that a replayed one was copied from ("" if original).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import msgspec
+
+from .errors import UnknownEventError
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The base of all events."""
+
+    type: ClassVar[str]
+    schema: ClassVar[int] = 1
+
+
+class JournalCreated(Facts):
+    """The first event of every journal. Body: none."""
+
+    type = "journal.created"
+    format: int
+    key_check: str
+    """HMAC of the journal's id under the service key: tells a wrong key at start."""
+
+
+class WorkflowDefined(Facts):
+    """A version of a workflow, whole. Body: the definition and who made it."""
+
+    type = "workflow.defined"
+    active: int
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    webhook_hash: str
+    """Keyed hash of the webhook token, "" without a webhook trigger."""
+    workflow_version: int
+
+
+class WorkflowDeleted(Facts):
+    """A workflow is gone; its history stays. Body: who deleted it."""
+
+    type = "workflow.deleted"
+
+
+class RunRequested(Facts):
+    """A run was accepted. Body: the trigger payload (unless inherited) and who asked."""
+
+    type = "run.requested"
+    chosen_node: str
+    """The node resumed from, "" otherwise."""
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    in_doubt: str
+    """Effect keys, space-separated, of calls of the original whose outcome nobody knows."""
+    kept: str
+    """A resume's kept nodes, space-separated: the consistent cut it starts from."""
+    origin: str
+    original_run: str
+    original_version: int
+    """The version of the original's stream that the cut was taken at."""
+    payload_run: str
+    """The run whose first body holds the trigger payload ("" = this one)."""
+    replayed_total: int
+    """How many events the cut replays into this stream."""
+    trigger_type: str
+    workflow: str
+    workflow_version: int
+
+
+class RunStarted(Facts):
+    """The first scheduling step of a run. Body: none."""
+
+    type = "run.started"
+    limit_us: int
+    """The run's time limit, counted from `started_at`."""
+    started_at: int
+
+
+class RunCompleted(Facts):
+    """Nothing was left to do, or a `terminate` said so. Body: none."""
+
+    type = "run.completed"
+    node: str
+    """The `terminate` that ended the run, "" otherwise."""
+
+
+class RunFailed(Facts):
+    """The first untolerated failure ended the run. Body: the message."""
+
+    type = "run.failed"
+    code: str
+    node: str
+
+
+class RunCancelRequested(Facts):
+    """Somebody, or the run's time limit, asked the run to stop. Body: who, and the message."""
+
+    type = "run.cancel_requested"
+    code: str
+    """`cancelled` or `run_timeout`."""
+
+
+class RunCancelled(Facts):
+    """A run ended because it was asked to. Body: the message."""
+
+    type = "run.cancelled"
+    code: str
+
+
+class NodeStarted(Facts):
+    """An attempt of a node with an effect or a wait begins. Body: its input, secrets masked."""
+
+    type = "node.started"
+    attempt: int
+    component: str
+    effect_key: str
+    iteration: str
+    node: str
+    started_at: int
+
+
+class NodeSucceeded(Facts):
+    """A node attempt succeeded. Body: its output."""
+
+    type = "node.succeeded"
+    attempt: int
+    component: str
+    ended_at: int
+    ends: str
+    """`completed` or `failed` where a `terminate` ends the run, else ""."""
+    handle: str
+    iteration: str
+    node: str
+    source_id: str
+    started_at: int
+
+
+class NodeFailed(Facts):
+    """A node attempt failed. Body: the error and what was received."""
+
+    type = "node.failed"
+    attempt: int
+    code: str
+    component: str
+    ended_at: int
+    iteration: str
+    node: str
+    retried: int
+    """1 where another attempt follows."""
+    source_id: str
+    started_at: int
+    tolerated: int
+    """1 where the run goes on without this node's success."""
+
+
+class NodeInterrupted(Facts):
+    """A node attempt was ended from outside. Body: the error."""
+
+    type = "node.interrupted"
+    attempt: int
+    code: str
+    component: str
+    ended_at: int
+    in_doubt: int
+    """1 where a call was on the wire and its outcome is unknown."""
+    iteration: str
+    node: str
+    source_id: str
+    started_at: int
+
+
+class NodeRetryScheduled(Facts):
+    """The next attempt of a node waits until `due_at`. Body: none."""
+
+    type = "node.retry_scheduled"
+    attempt: int
+    due_at: int
+    iteration: str
+    node: str
+
+
+class TimerSet(Facts):
+    """A node waits until `due_at`. Body: none."""
+
+    type = "timer.set"
+    due_at: int
+    iteration: str
+    node: str
+
+
+class TimerFired(Facts):
+    """A node's wait is over. Body: none."""
+
+    type = "timer.fired"
+    iteration: str
+    node: str
+
+
+CATALOGUE: Final[tuple[type[Facts], ...]] = (
+    JournalCreated,
+    WorkflowDefined,
+    WorkflowDeleted,
+    RunRequested,
+    RunStarted,
+    RunCompleted,
+    RunFailed,
+    RunCancelRequested,
+    RunCancelled,
+    NodeStarted,
+    NodeSucceeded,
+    NodeFailed,
+    NodeInterrupted,
+    NodeRetryScheduled,
+    TimerSet,
+    TimerFired,
+)
+RUN_ENDED: Final = frozenset({RunCompleted.type, RunFailed.type, RunCancelled.type})
+
+_DECODERS: Final = {
+    (facts.type, facts.schema): msgspec.json.Decoder(facts, strict=True) for facts in CATALOGUE
+}
+
+
+def decode_facts(type_: str, schema: int, facts: bytes | msgspec.Raw) -> Facts:
+    """Read an event's facts.
+
+    Raises:
+        UnknownEventError: the type or schema is newer than this version.
+    """
+    decoder = _DECODERS.get((type_, schema))
+    if decoder is None:
+        raise UnknownEventError(type_, schema)
+    return decoder.decode(facts)

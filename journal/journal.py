@@ -1,0 +1,157 @@
+"""The `Journal` interface: append with expectations, read a stream, read all, subscribe.
+
+An append is one all-or-nothing commit over several streams. Everything that must be decided
+without a race is decided in it, never from a view: versions, guards, what is still in use, and
+whether a request was made before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from .envelope import Recorded
+from .events import Facts
+
+REQUEST_LIFE_US: Final = 24 * 3600 * 1_000_000
+"""How long an idempotency key is remembered, from the first event's time."""
+PAGE: Final = 1000
+"""How many events a long read takes at a time."""
+
+
+class Metadata(msgspec.Struct, frozen=True, gc=False):
+    """What the events of one write have in common."""
+
+    tenant: str
+    actor: str
+    """HMAC of the subject under the tenant's key ("" where the service acts by itself)."""
+    corr: str
+    """The id of the request that all this goes back to."""
+    cause: str = ""
+    """The newest event that the decision had seen."""
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event to append."""
+
+    id: str
+    facts: Facts
+    body: bytes | None = None
+    subject: str | None = None
+    """The data subject whose erasure would reach the body."""
+    src: str = ""
+    """Of a replayed event: where it was copied from. Its body stays where it is."""
+    payload: str = ""
+    """Of a replayed event: the original's commitment."""
+    body_at: int = 0
+    """Of a replayed event: the position that holds its body."""
+
+
+class StreamWrite(msgspec.Struct, frozen=True, gc=False):
+    """Events for one stream, and the version that it must be at."""
+
+    stream: str
+    expected_version: int
+    events: Sequence[NewEvent]
+    meta: Metadata
+
+
+class RequestKey(msgspec.Struct, frozen=True, gc=False):
+    """An idempotency key: taken by the first commit that carries it, for `REQUEST_LIFE_US`."""
+
+    scope: str
+    key: str
+    digest: str
+
+
+class Commit(msgspec.Struct, frozen=True, gc=False):
+    """One all-or-nothing append."""
+
+    writes: Sequence[StreamWrite]
+    guards: Sequence[tuple[str, int]] = ()
+    """Streams that must be at exactly these versions, without being written to."""
+    request: RequestKey | None = None
+    unused: Sequence[str] = ()
+    """Resources that nothing may hold: see `Hold`."""
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """What a commit made, or had made before."""
+
+    events: Sequence[Recorded]
+    repeated: bool = False
+    """True where an earlier commit of the same request or the same events is the answer."""
+
+
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """User data of one event, and the salt of its commitment."""
+
+    salt: bytes
+    data: bytes
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """A stream that keeps a resource in use: an unfinished run holds its workflow."""
+
+    resource: str
+    holder: str
+
+
+Subscriber = Callable[[Sequence[Recorded]], None]
+
+
+class Journal(Protocol):
+    """An append-only journal with one global, gapless order."""
+
+    @property
+    def id(self) -> str:
+        """The journal's own id, in every entry."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The newest durable position."""
+        ...
+
+    async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
+        """Make a commit durable and return its events.
+
+        A caller that is cancelled never aborts a commit. `patient` callers wait for a place in
+        the queue; others are refused when it is full.
+
+        Raises:
+            ConflictError: a stream or a guard is at another version.
+            ResourceInUseError: a resource of `unused` is held.
+            RequestReusedError: the request key was taken by another request.
+            OverloadedError: the queue is full.
+            StoreFailedError: the disk refused; nothing was kept.
+        """
+        ...
+
+    async def read_stream(
+        self, stream: str, after: int = 0, limit: int = PAGE
+    ) -> Sequence[Recorded]:
+        """Read a stream's events with a version greater than `after`, in order."""
+        ...
+
+    async def read_all(self, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position, in order."""
+        ...
+
+    async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read the bodies at these positions; an erased one is missing from the answer."""
+        ...
+
+    async def holds(self) -> Sequence[Hold]:
+        """List what is in use: at a start, the unfinished runs."""
+        ...
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with the events of each commit from now on, in order.
+
+        It is called on the event loop's thread, before the appending callers go on, and must
+        neither wait nor raise. Returns the function that ends the subscription.
+        """
+        ...

@@ -1,0 +1,121 @@
+"""The `Journal` in memory: the same rules, no disk.
+
+For simulation and property tests, which need thousands of journals and may kill one at any
+event; it passes the same conformance tests as the SQLite store.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from .clock import Clock
+from .envelope import Recorded
+from .journal import PAGE, Appended, Body, Commit, Hold, Subscriber
+from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
+
+
+class MemoryLedger:
+    """What the rules look up, in plain dictionaries."""
+
+    def __init__(self) -> None:
+        self.events: list[Recorded] = []
+        self.streams: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self.requests: dict[tuple[str, str], TakenRequest] = {}
+        self.holds: dict[str, str] = {}
+
+    def head(self, stream: str) -> Head:
+        """Return a stream's head, `EMPTY` if nothing was ever written to it."""
+        events = self.streams.get(stream)
+        return (events[-1].version, events[-1].leaf.hex()) if events else EMPTY
+
+    def taken(self, scope: str, key: str) -> TakenRequest | None:
+        """Return the commit that took an idempotency key last."""
+        return self.requests.get((scope, key))
+
+    def holder(self, resource: str) -> str | None:
+        """Return one of the streams that hold a resource, if any."""
+        return next((holder for holder, held in self.holds.items() if held == resource), None)
+
+    def between(self, first: int, last: int) -> Sequence[Recorded]:
+        """Read the events of a range of positions, both ends included."""
+        return self.events[first - 1 : last]
+
+    def versions(self, stream: str, after: int, count: int) -> Sequence[Recorded]:
+        """Read `count` events of a stream after a version."""
+        return self.streams.get(stream, [])[after : after + count]
+
+
+class MemoryJournal:
+    """See `Journal` for what each method promises. Durable as long as the object lives."""
+
+    def __init__(self, journal_id: str, clock: Clock, salt: Callable[[], bytes]) -> None:
+        self._id = journal_id
+        self._clock = clock
+        self._ledger = MemoryLedger()
+        self._sequencer = Sequencer(journal_id, self._ledger, salt)
+        self._bodies: dict[int, Body] = {}
+        self._subscribers: list[Subscriber] = []
+        self._last_at = 0
+
+    @property
+    def id(self) -> str:
+        """The journal's own id, in every entry."""
+        return self._id
+
+    @property
+    def head(self) -> int:
+        """The newest position."""
+        return len(self._ledger.events)
+
+    async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
+        """Keep a commit and return its events; there is no queue, so nobody is refused."""
+        del patient
+        at = max(self._clock.now_us(), self._last_at)
+        made = self._sequencer.sequence(commit, self.head, at)
+        if isinstance(made, Appended):
+            return made
+        self._last_at = at
+        self._keep(made)
+        events = [row.event for row in made.rows]
+        for subscriber in tuple(self._subscribers):
+            subscriber(events)
+        return Appended(events)
+
+    async def read_stream(
+        self, stream: str, after: int = 0, limit: int = PAGE
+    ) -> Sequence[Recorded]:
+        """Read a stream's events with a version greater than `after`, in order."""
+        return list(self._ledger.versions(stream, after, limit))
+
+    async def read_all(self, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position, in order."""
+        return self._ledger.events[after : after + limit]
+
+    async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read the bodies at these positions."""
+        return {p: self._bodies[p] for p in positions if p in self._bodies}
+
+    async def holds(self) -> Sequence[Hold]:
+        """List what is in use."""
+        return [Hold(held, holder) for holder, held in sorted(self._ledger.holds.items())]
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with the events of each commit from now on, in order."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def _keep(self, made: Sequenced) -> None:
+        ledger = self._ledger
+        for row in made.rows:
+            ledger.events.append(row.event)
+            ledger.streams[row.event.stream].append(row.event)
+            if row.body is not None and row.salt is not None:
+                self._bodies[row.event.position] = Body(row.salt, row.body)
+        if made.request is not None:
+            request, taken = made.request
+            ledger.requests[request.scope, request.key] = taken
+        for hold in made.taken:
+            ledger.holds[hold.holder] = hold.resource
+        for holder in made.released:
+            ledger.holds.pop(holder, None)

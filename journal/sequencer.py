@@ -1,0 +1,216 @@
+"""The rules of an append: what a commit may assume, and which rows it becomes.
+
+Both stores use these rules; they differ only in where the `Ledger` looks things up. Pure but
+for the salts, which come from the function that is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from . import events as e
+from .envelope import (
+    FORMAT,
+    NO_LEAF,
+    Envelope,
+    Recorded,
+    encode_entry,
+    leaf_hash,
+    payload_commitment,
+    recorded,
+)
+from .errors import ConflictError, RequestReusedError, ResourceInUseError
+from .journal import REQUEST_LIFE_US, Appended, Commit, Hold, NewEvent, RequestKey, StreamWrite
+
+Head = tuple[int, str]
+"""A stream's version and the leaf (hex) of its newest event; `EMPTY` for no stream."""
+EMPTY: Head = (0, NO_LEAF)
+
+
+class TakenRequest(msgspec.Struct, frozen=True, gc=False):
+    """An idempotency key and the commit that took it."""
+
+    digest: str
+    first: int
+    last: int
+    at: int
+
+
+class Ledger(Protocol):
+    """What the rules look up, as of the newest commit, the ones in this batch included."""
+
+    def head(self, stream: str) -> Head:
+        """Return a stream's head, `EMPTY` if nothing was ever written to it."""
+        ...
+
+    def taken(self, scope: str, key: str) -> TakenRequest | None:
+        """Return the commit that took an idempotency key last."""
+        ...
+
+    def holder(self, resource: str) -> str | None:
+        """Return one of the streams that hold a resource, if any."""
+        ...
+
+    def between(self, first: int, last: int) -> Sequence[Recorded]:
+        """Read the events of a range of positions, both ends included."""
+        ...
+
+    def versions(self, stream: str, after: int, count: int) -> Sequence[Recorded]:
+        """Read `count` events of a stream after a version."""
+        ...
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One event as rows: of the event table, and of the body table where it has a body."""
+
+    event: Recorded
+    entry: bytes
+    salt: bytes | None
+    body: bytes | None
+    subject: str | None
+
+
+class Sequenced(msgspec.Struct, frozen=True, gc=False):
+    """A commit with its places in the journal."""
+
+    rows: Sequence[Row]
+    heads: dict[str, Head]
+    request: tuple[RequestKey, TakenRequest] | None
+    taken: Sequence[Hold]
+    released: Sequence[str]
+    """Holders that hold nothing any more."""
+
+
+def holds_of(events: Sequence[Recorded]) -> Iterator[tuple[Hold | None, str | None]]:
+    """Say what each event takes hold of, or whose holds it ends.
+
+    The hold table is an index over the events: a run holds its workflow from `run.requested` to
+    its last event.
+    """
+    for event in events:
+        facts = event.facts
+        if isinstance(facts, e.RunRequested):
+            yield Hold(facts.workflow, event.stream), None
+        elif facts.type in e.RUN_ENDED:
+            yield None, event.stream
+
+
+class Sequencer:
+    """Gives commits their places, one after the other."""
+
+    def __init__(self, journal_id: str, ledger: Ledger, salt: Callable[[], bytes]) -> None:
+        self._journal_id = journal_id
+        self._ledger = ledger
+        self._salt = salt
+
+    def sequence(self, commit: Commit, position: int, at: int) -> Sequenced | Appended:
+        """Decide one commit: rows to write from `position` + 1 on, or what was made before.
+
+        Raises:
+            ConflictError, ResourceInUseError, RequestReusedError: see `Journal.append`.
+        """
+        earlier = self._requested_before(commit.request, at) or self._repeated(commit)
+        if earlier is not None:
+            return earlier
+        for stream, version in commit.guards:
+            self._expect(stream, version)
+        for resource in commit.unused:
+            holder = self._ledger.holder(resource)
+            if holder is not None:
+                raise ResourceInUseError(resource, holder)
+        rows: list[Row] = []
+        heads: dict[str, Head] = {}
+        for write in commit.writes:
+            self._expect(write.stream, write.expected_version)
+            assert write.stream not in heads, "one write a stream in a commit"
+            heads[write.stream] = self._write(write, position + len(rows), at, rows)
+        assert rows, "an empty commit"
+        taken, released = _changed_holds([row.event for row in rows])
+        request = None
+        if commit.request is not None:
+            first, last = rows[0].event.position, rows[-1].event.position
+            request = (commit.request, TakenRequest(commit.request.digest, first, last, at))
+        return Sequenced(rows, heads, request, taken, released)
+
+    def _expect(self, stream: str, version: int) -> None:
+        actual = self._ledger.head(stream)[0]
+        if actual != version:
+            raise ConflictError(stream, version, actual)
+
+    def _requested_before(self, request: RequestKey | None, at: int) -> Appended | None:
+        if request is None:
+            return None
+        taken = self._ledger.taken(request.scope, request.key)
+        if taken is None or at - taken.at >= REQUEST_LIFE_US:
+            return None
+        if taken.digest != request.digest:
+            raise RequestReusedError(request.key)
+        return Appended(self._ledger.between(taken.first, taken.last), repeated=True)
+
+    def _repeated(self, commit: Commit) -> Appended | None:
+        """Recognise a commit whose events all stand where it wants to write them."""
+        found: list[Recorded] = []
+        for write in commit.writes:
+            if self._ledger.head(write.stream)[0] < write.expected_version + len(write.events):
+                return None
+            stored = self._ledger.versions(
+                write.stream, write.expected_version, len(write.events)
+            )
+            if [event.id for event in stored] != [event.id for event in write.events]:
+                return None
+            found.extend(stored)
+        return Appended(found, repeated=True)
+
+    def _write(self, write: StreamWrite, position: int, at: int, rows: list[Row]) -> Head:
+        version, prev = self._ledger.head(write.stream)
+        for new in write.events:
+            version += 1
+            position += 1
+            row = self._row(write, new, (position, version, prev, at))
+            rows.append(row)
+            prev = row.event.leaf.hex()
+        return version, prev
+
+    def _row(self, write: StreamWrite, new: NewEvent, place: tuple[int, int, str, int]) -> Row:
+        position, version, prev, at = place
+        salt = None
+        payload, body_at = new.payload, new.body_at
+        if new.body is not None:
+            salt = self._salt()
+            payload, body_at = payload_commitment(salt, new.body), position
+        meta, facts = write.meta, new.facts
+        envelope = Envelope(
+            meta.actor,
+            at,
+            meta.cause,
+            meta.corr,
+            facts,
+            new.id,
+            self._journal_id,
+            payload,
+            prev,
+            facts.schema,
+            new.src,
+            write.stream,
+            meta.tenant,
+            facts.type,
+            FORMAT,
+            version,
+        )
+        entry = encode_entry(envelope)
+        event = recorded(envelope, position, leaf_hash(entry), body_at)
+        return Row(event, entry, salt, new.body, new.subject)
+
+
+def _changed_holds(events: Sequence[Recorded]) -> tuple[list[Hold], list[str]]:
+    taken: list[Hold] = []
+    released: list[str] = []
+    for hold, ended in holds_of(events):
+        if hold is not None:
+            taken.append(hold)
+        if ended is not None:
+            released.append(ended)
+    return taken, released

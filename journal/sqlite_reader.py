@@ -1,0 +1,85 @@
+"""The journal's read statements, and their rows made into events.
+
+Shared by the store (which runs them on aiosqlite's threads) and by the commands and the
+projector (which run them on a plain connection of their own).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from .envelope import Recorded, decode_entry
+from .journal import PAGE, Body, Hold
+
+_COLUMNS: Final = "position, entry, leaf, body_at"
+IDENTITY: Final = "SELECT id FROM journal"
+HEAD: Final = "SELECT coalesce(max(position), 0) FROM event"
+STREAM: Final = (
+    f"SELECT {_COLUMNS} FROM event WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
+)
+ALL: Final = f"SELECT {_COLUMNS} FROM event WHERE position > ? ORDER BY position LIMIT ?"
+STREAM_HEAD: Final = (
+    "SELECT version, leaf FROM event WHERE stream = ? ORDER BY version DESC LIMIT 1"
+)
+HOLDS: Final = "SELECT resource, holder FROM hold ORDER BY holder"
+_BODIES_PAGE: Final = 500
+
+
+def events_of(rows: Iterable[Any]) -> list[Recorded]:
+    """Make events of rows of `STREAM` or `ALL`."""
+    return [
+        decode_entry(position, entry, leaf, body_at) for position, entry, leaf, body_at in rows
+    ]
+
+
+def holds_of(rows: Iterable[Any]) -> list[Hold]:
+    """Make holds of rows of `HOLDS`."""
+    return [Hold(resource, holder) for resource, holder in rows]
+
+
+def bodies_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Return the statements that read the bodies at some positions, a bounded page each."""
+    for start in range(0, len(positions), _BODIES_PAGE):
+        page = positions[start : start + _BODIES_PAGE]
+        marks = ",".join("?" * len(page))
+        yield f"SELECT position, salt, data FROM body WHERE position IN ({marks})", page
+
+
+def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
+    """Make bodies of rows of `bodies_statements`."""
+    return {position: Body(salt, data) for position, salt, data in rows}
+
+
+class Reader:
+    """Reads a journal from one thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def identity(self) -> str:
+        """Return the journal's id, "" before its first commit."""
+        row = self._connection.execute(IDENTITY).fetchone()
+        return "" if row is None else str(row[0])
+
+    def head(self) -> int:
+        """Return the newest position."""
+        return int(self._connection.execute(HEAD).fetchone()[0])
+
+    def stream(self, stream: str, after: int = 0) -> Iterator[Recorded]:
+        """Read a stream to its end, page by page."""
+        while page := events_of(self._connection.execute(STREAM, (stream, after, PAGE))):
+            yield from page
+            after = page[-1].version
+
+    def page(self, after: int, limit: int = PAGE) -> list[Recorded]:
+        """Read the events after a position."""
+        return events_of(self._connection.execute(ALL, (after, limit)))
+
+    def bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read the bodies at these positions; an erased one is missing."""
+        found: dict[int, Body] = {}
+        for statement, page in bodies_statements(positions):
+            found.update(bodies_of(self._connection.execute(statement, tuple(page))))
+        return found

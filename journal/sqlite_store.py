@@ -1,0 +1,245 @@
+"""The `Journal` on SQLite: one writer thread, read-only readers, one owning process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import new as hmac
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from . import ids
+from .clock import IdSource, SystemClock
+from .envelope import FORMAT, Recorded
+from .errors import (
+    CorruptStoreError,
+    JournalError,
+    OverloadedError,
+    StoreClosedError,
+    WrongKeyError,
+)
+from .events import JournalCreated
+from .journal import (
+    PAGE,
+    Appended,
+    Body,
+    Commit,
+    Hold,
+    Metadata,
+    NewEvent,
+    StreamWrite,
+    Subscriber,
+)
+from .sqlite_file import (
+    JOURNAL_FILE,
+    open_writer,
+    owner_lock,
+    reader_uri,
+)
+from .sqlite_reader import (
+    ALL,
+    HOLDS,
+    IDENTITY,
+    STREAM,
+    Reader,
+    bodies_of,
+    bodies_statements,
+    events_of,
+    holds_of,
+)
+from .sqlite_writer import Result, Writer
+
+QUEUE_MAX: Final = 4096
+BATCH_MAX: Final = 256
+_READERS: Final = 2
+
+
+class SqliteJournal:
+    """See `Journal` for what each method promises. Made by `open_journal`."""
+
+    def __init__(self, journal_id: str, writer: Writer, readers: Sequence[aiosqlite.Connection],
+                 queue_max: int) -> None:
+        self._id = journal_id
+        self._writer = writer
+        self._readers = readers
+        self._next_reader = 0
+        self._queue_max = queue_max
+        self._pending = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._head = writer.position
+        self._subscribers: list[Subscriber] = []
+        self._closed = False
+        self._failing = False
+
+    @property
+    def id(self) -> str:
+        """The journal's own id, in every entry."""
+        return self._id
+
+    @property
+    def head(self) -> int:
+        """The newest durable position."""
+        return self._head
+
+    @property
+    def is_writable(self) -> bool:
+        """False from a commit that the disk refused until one that it took."""
+        return not (self._failing or self._closed)
+
+    async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
+        """Make a commit durable and return its events (see `Journal.append`)."""
+        while self._pending >= self._queue_max:
+            if not patient:
+                raise OverloadedError("the journal's queue is full")
+            self._room.clear()
+            await self._room.wait()
+        if self._closed:
+            raise StoreClosedError("the journal is closed")
+        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._pending += 1
+        self._writer.put(future, commit)
+        # A caller that is cancelled here cancels only its own future; the commit goes on.
+        return await future
+
+    def deliver(self, results: Sequence[tuple[object, Result]]) -> None:
+        """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
+        self._pending -= len(results)
+        self._room.set()
+        events: list[Recorded] = []
+        for _, result in results:
+            if isinstance(result, Appended):
+                self._failing = False
+                if not result.repeated:
+                    events.extend(result.events)
+            else:
+                self._failing = result.code == "store_failed"
+        if events:
+            self._head = events[-1].position
+            for subscriber in tuple(self._subscribers):
+                subscriber(events)
+        for future, result in results:
+            assert isinstance(future, asyncio.Future)
+            if future.done():
+                continue
+            if isinstance(result, JournalError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    async def read_stream(
+        self, stream: str, after: int = 0, limit: int = PAGE
+    ) -> Sequence[Recorded]:
+        """Read a stream's events with a version greater than `after`, in order."""
+        return events_of(await self._read(STREAM, (stream, after, limit)))
+
+    async def read_all(self, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position, in order."""
+        return events_of(await self._read(ALL, (after, limit)))
+
+    async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read the bodies at these positions; an erased one is missing from the answer."""
+        found: dict[int, Body] = {}
+        for statement, page in bodies_statements(positions):
+            found.update(bodies_of(await self._read(statement, page)))
+        return found
+
+    async def holds(self) -> Sequence[Hold]:
+        """List what is in use."""
+        return holds_of(await self._read(HOLDS, ()))
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with the events of each commit from now on, in order."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def close(self) -> None:
+        """Refuse further appends."""
+        self._closed = True
+
+    async def _read(self, statement: str, parameters: Sequence[Any]) -> Iterable[Any]:
+        self._next_reader = (self._next_reader + 1) % len(self._readers)
+        return await self._readers[self._next_reader].execute_fetchall(statement, parameters)
+
+
+@asynccontextmanager
+async def open_journal(
+    directory: Path,
+    service_key: bytes,
+    clock: SystemClock,
+    *,
+    batch_max: int = BATCH_MAX,
+    queue_max: int = QUEUE_MAX,
+) -> AsyncIterator[SqliteJournal]:
+    """Own the journal of a data directory, making it if there is none.
+
+    Raises:
+        StoreOwnedError, ForeignStoreError, CorruptStoreError, WrongKeyError, StoreFailedError:
+        each says in one sentence what an operator has to know.
+    """
+    loop = asyncio.get_running_loop()
+    path = directory / JOURNAL_FILE
+    async with AsyncExitStack() as stack:
+        stack.enter_context(owner_lock(directory))
+        connection = open_writer(path)
+        stack.callback(connection.close)
+        journal_id = Reader(connection).identity()
+        is_new = journal_id == ""
+        if is_new:
+            journal_id = str(uuid.uuid4())
+            connection.execute(
+                "INSERT INTO journal (one, id, format, created_at) VALUES (1, ?, ?, ?)",
+                (journal_id, FORMAT, clock.now_us()),
+            )
+        _check_key(Reader(connection), journal_id, service_key)
+
+        def deliver(results: Sequence[tuple[object, Result]]) -> None:
+            loop.call_soon_threadsafe(journal.deliver, results)
+
+        writer = Writer(connection, journal_id, clock, batch_max, deliver)
+        clock.advance_to(writer.last_at)
+        readers: list[aiosqlite.Connection] = []
+        for _ in range(_READERS):
+            reader = await stack.enter_async_context(
+                aiosqlite.connect(reader_uri(path), uri=True, isolation_level=None)
+            )
+            # The pragmas are set on aiosqlite's own thread, through its own calls.
+            for pragma in ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000"):
+                await reader.execute(f"PRAGMA {pragma}")
+            readers.append(reader)
+        journal = SqliteJournal(journal_id, writer, readers, queue_max)
+        writer.start()
+        stack.push_async_callback(asyncio.to_thread, writer.stop)
+        stack.callback(journal.close)
+        if writer.position == 0:
+            await journal.append(_created(journal_id, service_key, IdSource(clock)))
+        yield journal
+
+
+def _key_check(journal_id: str, service_key: bytes) -> str:
+    return hmac(service_key, b"refold/key-check/v1\x00" + journal_id.encode(), sha256).hexdigest()
+
+
+def _check_key(reader: Reader, journal_id: str, service_key: bytes) -> None:
+    first = next(iter(reader.page(0, 1)), None)
+    if first is None:
+        return
+    if not isinstance(first.facts, JournalCreated):
+        raise CorruptStoreError("the journal does not begin with journal.created")
+    if not compare_digest(first.facts.key_check, _key_check(journal_id, service_key)):
+        raise WrongKeyError(
+            "the service key (REFOLD_VAULT_KEY, or vault.key in the data directory) is not the "
+            "one that this journal was made with"
+        )
+
+
+def _created(journal_id: str, service_key: bytes, new_ids: IdSource) -> Commit:
+    facts = JournalCreated(format=FORMAT, key_check=_key_check(journal_id, service_key))
+    event = NewEvent(new_ids.new(), facts)
+    return Commit([StreamWrite(ids.SYS, 0, [event], Metadata(tenant="", actor="", corr=""))])
