@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 from urllib.parse import quote
@@ -90,19 +91,18 @@ def _kind_v4(address: IPv4Address) -> str:
     return next((kind for network, kind in _V4_TABLE if address in network), "")
 
 
-def _embedded_v4(address: IPv6Address) -> list[IPv4Address]:
-    """List the IPv4 addresses that a packet sent to `address` may end up at."""
+def _embedded_kind(address: IPv6Address) -> str:
+    """Judge the IPv4 addresses that a packet sent to `address` may end up at."""
     bits = int(address)
-    low = IPv4Address(bits & 0xFFFF_FFFF)
-    found: list[IPv4Address] = []
+    found: list[int] = []
     if address in _V6_NAT64 or bits >> 32 == 0 or (bits >> 32) & 0xFFFF_FFFF in _ISATAP_MARKS:
-        found.append(low)
+        found.append(bits)
     if address in _V6_6TO4:
-        found.append(IPv4Address((bits >> 80) & 0xFFFF_FFFF))
+        found.append(bits >> 80)
     if address in _V6_TEREDO:
-        found.append(IPv4Address((bits >> 64) & 0xFFFF_FFFF))
-        found.append(IPv4Address(~bits & 0xFFFF_FFFF))
-    return found
+        found += [bits >> 64, ~bits]
+    kinds = [_kind_v4(IPv4Address(low & 0xFFFF_FFFF)) for low in found]
+    return next((kind for kind in kinds if kind), "")
 
 
 def kind_of_refused(address: Address) -> str:
@@ -111,14 +111,13 @@ def kind_of_refused(address: Address) -> str:
         return _kind_v4(address)
     if address.ipv4_mapped is not None:
         return _kind_v4(address.ipv4_mapped)
-    for network, kind in _V6_TABLE:
-        if address in network:
-            # A Teredo address is refused either way; the embedded kind says more.
-            return next(filter(None, map(_kind_v4, _embedded_v4(address))), kind)
-    embedded = next(filter(None, map(_kind_v4, _embedded_v4(address))), "")
-    if embedded or address in _V6_NAT64:
-        return embedded
-    return "" if address in _V6_UNICAST else "reserved"
+    # The embedded kind goes first because it says more than "reserved".
+    kind = _embedded_kind(address) or next(
+        (kind for network, kind in _V6_TABLE if address in network), ""
+    )
+    if kind or address in _V6_UNICAST or address in _V6_NAT64:
+        return kind
+    return "reserved"
 
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
@@ -171,25 +170,26 @@ class Target(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{host}:{self.port}{self.path_query}"
 
 
-def _invalid(sentence: str) -> OutboundError:
+def invalid_request(sentence: str) -> OutboundError:
+    """Make the error of a request that can't be sent as it stands."""
     return OutboundError("invalid_request", sentence)
 
 
 def _parse_host(host: str) -> tuple[str, Address | None]:
     if host.startswith("["):
         if not host.endswith("]"):
-            raise _invalid("The URL has an unusable host.")
+            raise invalid_request("The URL has an unusable host.")
         if "%" in host:
             raise OutboundError("egress_refused", "Addresses with a zone are not called.")
         try:
             v6 = IPv6Address(host[1:-1])
         except ValueError:
-            raise _invalid("The URL has an unusable IPv6 address.") from None
+            raise invalid_request("The URL has an unusable IPv6 address.") from None
         return str(v6), v6
     try:
         name = canonical_name(host)
     except ValueError:
-        raise _invalid("The URL has an unusable host.") from None
+        raise invalid_request("The URL has an unusable host.") from None
     if not _ENDS_IN_NUMBER.fullmatch(name):
         return name, None
     try:
@@ -200,40 +200,41 @@ def _parse_host(host: str) -> tuple[str, Address | None]:
     return str(v4), v4
 
 
+@lru_cache(maxsize=256)
 def parse_target(url: str) -> Target:
     """Take an absolute http or https URL apart.
 
     Spaces and other characters that no URL may hold are percent-encoded in path and query; the
     fragment is dropped. Raises `OutboundError`: `invalid_request`, or `egress_refused` for an
-    address in a spelling that isn't canonical.
+    address in a spelling that isn't canonical. Remembered, as a workflow calls few URLs often.
     """
     if len(url) > URL_LENGTH_MAX:
         # Before anything else: the mapping of a host's letters takes time that grows with it.
-        raise _invalid(f"The URL is longer than {URL_LENGTH_MAX} characters.")
+        raise invalid_request(f"The URL is longer than {URL_LENGTH_MAX} characters.")
     if _CONTROL.search(url):
-        raise _invalid("The URL has a control character or an unpaired surrogate in it.")
+        raise invalid_request("The URL has a control character or an unpaired surrogate in it.")
     match = _URL.fullmatch(url)
     if match is None:
-        raise _invalid("The URL is not absolute: it must start with http:// or https://.")
+        raise invalid_request("The URL is not absolute: it must start with http:// or https://.")
     scheme = match["scheme"].lower()
     if scheme not in ("http", "https"):
-        raise _invalid(f"The URL has the scheme '{scheme[:20]}', only http and https are called.")
+        raise invalid_request(f"The scheme '{scheme[:20]}' is not called, only http and https are.")
     authority = match["authority"]
     if "@" in authority:
-        raise _invalid("The URL has user information in it; send credentials in a header.")
+        raise invalid_request("The URL has user information in it; send credentials in a header.")
     host, colon, port_text = authority.rpartition(":")
     if not colon or "]" in port_text:
         host, port_text = authority, ""
     if not host:
-        raise _invalid("The URL has no host.")
+        raise invalid_request("The URL has no host.")
     name, address = _parse_host(host)
     if not re.fullmatch(r"[0-9]{0,5}", port_text) or not 0 < int(port_text or "1") < 65_536:
-        raise _invalid(f"The URL of host '{name}' has an unusable port.")
+        raise invalid_request(f"The URL of host '{name}' has an unusable port.")
     port = int(port_text or ("443" if scheme == "https" else "80"))
     raw = (match["path"] or "/") + (match["query"] or "")
     path_query = _STRAY_PERCENT.sub("%25", quote(raw, safe=_URL_SAFE))
     if len(path_query) > URL_LENGTH_MAX:
-        raise _invalid(f"The URL of host '{name}' is longer than {URL_LENGTH_MAX} characters.")
+        raise invalid_request(f"The URL is longer than {URL_LENGTH_MAX} characters.")
     return Target(scheme, name, port, path_query, address)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,7 @@ from urllib.parse import urljoin
 
 import msgspec
 
-from .credentials import is_credential_name
-from .egress import EgressRules, OutboundError, Target, parse_target
+from .egress import EgressRules, OutboundError, Target, invalid_request, parse_target
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REQUEST_BYTES_MAX",
+    "RESPONSE_BYTES_MAX",
     "EgressRules",
     "OutboundClient",
     "OutboundError",
     "OutboundResponse",
     "Resolve",
+    "check_request",
+    "is_credential_name",
 ]
 
 REQUEST_BYTES_MAX = 1 << 20
@@ -60,13 +63,26 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 # These decide where a request ends or who it is for: a value of the caller's could smuggle in a
 # second request on the same connection, or reach another virtual host than the one judged.
 _OWN_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
+_CREDENTIAL_NAMES = frozenset(
+    {"auth", "authorization", "cookie", "proxy-authorization", "set-cookie", "sig", "x-auth"}
+)
+_CREDENTIAL_PARTS = ("token", "secret", "password", "key", "credential", "signature")
 _BODY_HEADERS = frozenset({"content-type", "content-encoding", "content-language"})
+
+
+def is_credential_name(name: str) -> bool:
+    """Say whether a header or query parameter of this name is masked and kept to its origin."""
+    plain = name.lower()
+    if plain == "idempotency-key":
+        return False
+    return plain in _CREDENTIAL_NAMES or any(part in plain for part in _CREDENTIAL_PARTS)
 
 
 class OutboundResponse(msgspec.Struct, frozen=True):
@@ -147,7 +163,7 @@ class OutboundClient:
         `request_too_large`, `dns_error` or, before a redirect, `egress_refused`.
         """
         target = parse_target(url)
-        _check_request(method, headers, body)
+        check_request(method, headers, body)
         session = self._session or await self._open()
         try:
             async with asyncio.timeout(timeout_s):
@@ -204,6 +220,8 @@ class OutboundClient:
         from aiohttp import ClientError
         from yarl import URL
 
+        if session.closed:
+            raise OutboundError("connect_error", "The outgoing client is closed.")
         if target.address is not None:
             # The connector resolves names only, so an address is judged here.
             refusal = self._rules.refusal(target.host, target.address)
@@ -239,8 +257,7 @@ class OutboundClient:
             if size > self._max_response_bytes:
                 raise OutboundError(
                     "response_too_large",
-                    f"The answer of host '{host}' is larger than "
-                    f"{self._max_response_bytes} bytes.",
+                    f"The answer of host '{host}' is larger than {self._max_response_bytes} bytes.",
                 )
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -305,24 +322,20 @@ def _connection_lost(host: str) -> OutboundError:
     )
 
 
-def _check_request(method: str, headers: Headers, body: bytes | None) -> None:
+def check_request(method: str, headers: Headers, body: bytes | None) -> None:
+    """Refuse what would break the framing of a request or its limits, with an `OutboundError`."""
     if not method or not _TOKEN.issuperset(method):
-        raise OutboundError("invalid_request", "The method is not a token.")
+        raise invalid_request("The method is not a token.")
     size = 0
     for name, value in headers:
         size += len(name) + len(value)
         if not name or not _TOKEN.issuperset(name):
-            raise OutboundError("invalid_request", "A header name has an unusable character in it.")
+            raise invalid_request("A header name has an unusable character in it.")
         if name.lower() in _OWN_HEADERS:
-            sentence = f"The header '{name}' is set by the client itself."
-            raise OutboundError("invalid_request", sentence)
-        # Printable ASCII is the quick way; the rest is looked at character by character.
-        if not (value.isascii() and value.isprintable()) and any(
-            (char < " " and char != "\t") or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
-            for char in value
-        ):
+            raise invalid_request(f"The header '{name}' is set by the client itself.")
+        if _CONTROL.search(value):
             sentence = f"The value of header '{name[:100]}' has a control character in it."
-            raise OutboundError("invalid_request", sentence)
+            raise invalid_request(sentence)
     if size > _HEADER_BYTES_MAX:
         raise OutboundError(
             "request_too_large", f"The headers are larger than {_HEADER_BYTES_MAX} characters."
@@ -377,8 +390,6 @@ def _translate(fault: Exception, host: str) -> OutboundError:
         return OutboundError("tls_error", f"No trusted TLS connection to host '{host}' was made.")
     if isinstance(fault, aiohttp.ClientConnectorError):
         return OutboundError("connect_error", f"No connection to host '{host}' could be made.")
-    if isinstance(fault, aiohttp.InvalidURL):
-        return OutboundError("invalid_request", f"The URL of host '{host}' can't be used.")
     if isinstance(fault, (aiohttp.ClientConnectionError, OSError)):
         return _connection_lost(host)
     return OutboundError("protocol_error", f"The answer of host '{host}' could not be read.")

@@ -23,6 +23,7 @@ from typing import ClassVar, NoReturn
 
 import jwt
 import msgspec
+from jwt.utils import base64url_decode
 
 from .auth_keys import (
     SECRET_ALGORITHM,
@@ -335,7 +336,7 @@ def _bearer_token(header: str | None) -> str:
 def _read_jose_header(token: str) -> _JoseHeader:
     segment = token.partition(".")[0]
     try:
-        return _header_decoder.decode(jwt.utils.base64url_decode(segment))
+        return _header_decoder.decode(base64url_decode(segment))
     except (ValueError, RecursionError):
         _refuse("malformed")
 

@@ -165,11 +165,18 @@ def static_key(settings: AuthSettings) -> VerificationKey:
         key = VerificationKey(SECRET_ALGORITHM, secret_bytes(settings.secret))
     else:
         key = _bind_pem(_read_pem(settings.public_key))
-    unusable = [name for name in settings.algorithms if name != key.algorithm]
-    if unusable:
+    source = settings.sources()[0]
+    # Public algorithms that this key is not made for are harmless, since the key is bound to its
+    # own; a mix of the two families shows that the operator expects something else.
+    family = {SECRET_ALGORITHM} if settings.secret else PUBLIC_ALGORITHMS
+    strangers = [name for name in settings.algorithms if name not in family]
+    if strangers:
         raise AuthSettingsError(
-            f"JWT_ALGORITHMS holds {unusable[0]}, but {settings.sources()[0]} "
-            f"can only check {key.algorithm}."
+            f"JWT_ALGORITHMS holds {strangers[0]}, which {source} can't be used for."
+        )
+    if settings.algorithms and key.algorithm not in settings.algorithms:
+        raise AuthSettingsError(
+            f"JWT_ALGORITHMS lacks {key.algorithm}, which the key of {source} is made for."
         )
     return key
 

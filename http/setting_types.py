@@ -59,7 +59,7 @@ def declared_settings(struct: type[msgspec.Struct], prefix: str) -> tuple[Settin
     settings: list[Setting] = []
     for field in msgspec.structs.fields(struct):
         bare, meta = get_args(field.type)
-        extra = meta.extra or {}
+        extra: dict[str, Any] = meta.extra or {}
         settings.append(
             Setting(
                 name=field.name,
@@ -98,11 +98,10 @@ def parse_setting(setting: Setting, source: str, text: str) -> Any:
 
 def unusable(setting: Setting, source: str, expects: str, value: str = "") -> SettingsError:
     """Make the error for a value that can't be used; a secret or private value is not shown."""
-    where = setting.variable if source == setting.name else source
     if setting.secret or setting.private or not value:
-        return SettingsError(setting.name, f"{where} is not usable; it expects {expects}.")
+        return SettingsError(setting.name, f"{source} is not usable; it expects {expects}.")
     shown = value if len(value) <= _ECHO_MAX else value[:_ECHO_MAX] + "…"
-    return SettingsError(setting.name, f"{where}: {shown!r} is not usable; it expects {expects}.")
+    return SettingsError(setting.name, f"{source}: {shown!r} is not usable; it expects {expects}.")
 
 
 def _decode_path(wanted: type, value: Any) -> Any:

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,7 +21,6 @@ from .setting_types import Setting, SettingsError, declared_settings, parse_sett
 
 ENVIRONMENT_PREFIX = "REFOLD_"
 TEST_PREFIX = "REFOLD_TEST_"
-JWT_SECRET_BYTES_MIN = 32
 
 JwtAlgorithm: TypeAlias = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
@@ -50,7 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 8080
     public_url: Annotated[
         str,
-        Meta(description="Address that clients see, if it is not that of host and port.", extra=_URL),
+        Meta(
+            description="Address that clients see, if it is not that of host and port.", extra=_URL
+        ),
     ] = ""
     log_format: Annotated[
         Literal["text", "json"], Meta(description="Log lines for people or for programs.")
@@ -73,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[JwtAlgorithm, ...],
         Meta(
             description="Accepted signatures: HS256, or with a public key or key set any of "
-            "RS256, ES256, EdDSA."
+            "RS256, ES256, EdDSA; those that fit the key if not set."
         ),
     ] = ()
     jwt_issuer: Annotated[str, Meta(description="Demand this issuer (`iss`) of a token.")] = ""
@@ -86,9 +87,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra=_SECRET,
         ),
     ] = ""
-    vault_key_file: Annotated[
-        Path | None, Meta(description="File that holds the vault key.")
-    ] = None
+    vault_key_file: Annotated[Path | None, Meta(description="File that holds the vault key.")] = (
+        None
+    )
     egress_allow: Annotated[
         tuple[str, ...],
         Meta(
@@ -130,9 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra=_unit("seconds"),
         ),
     ] = 10
-    nodes_max: Annotated[
-        int, Meta(description="Most nodes in a workflow.", ge=1, le=10_000)
-    ] = 500
+    nodes_max: Annotated[int, Meta(description="Most nodes in a workflow.", ge=1, le=10_000)] = 500
     output_bytes_max: Annotated[
         int,
         Meta(description="Largest output of a node.", ge=1024, le=2**26, extra=_unit("bytes")),
@@ -170,10 +169,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for s in self.DECLARED:
             yield s.name, "***" if s.secret else getattr(self, s.name)
 
+    @property
+    def checks_by_secret(self) -> bool:
+        """Say whether tokens are checked with the HS256 secret rather than a public key."""
+        return not (self.jwt_public_key or self.jwks_url)
+
     @classmethod
-    def load(
-        cls, flags: Mapping[str, str | int | None], environ: Mapping[str, str]
-    ) -> Settings:
+    def load(cls, flags: Mapping[str, str | int | None], environ: Mapping[str, str]) -> Settings:
         """Read every setting; `flags` has field names as keys and None for a flag not given.
 
         An empty environment variable counts as not set. Raises `SettingsError` for a name that
@@ -183,54 +185,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, Any] = {}
         for setting in cls.DECLARED:
             flag = flags.get(setting.name)
-            if flag is not None:
-                values[setting.name] = parse_setting(setting, setting.flag, str(flag))
-            elif text := environ.get(setting.variable):
-                values[setting.name] = parse_setting(setting, setting.variable, text)
-        _check_shapes(values)
-        return _with_algorithms(cls(**values))
+            source = setting.variable if flag is None else setting.flag
+            text = environ.get(setting.variable) if flag is None else str(flag)
+            if text or flag is not None:
+                value = parse_setting(setting, source, text or "")
+                _check_shape(setting, source, value)
+                values[setting.name] = value
+        return _consistent(cls(**values))
 
 
 Settings.DECLARED = declared_settings(Settings, ENVIRONMENT_PREFIX)
-_BY_NAME = {setting.name: setting for setting in Settings.DECLARED}
+_KNOWN = {setting.variable for setting in Settings.DECLARED}
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {s.variable for s in Settings.DECLARED}
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(TEST_PREFIX):
             continue
-        if name in known:
+        if name in _KNOWN:
             continue
         # Imported on the way out only: a start that succeeds has no use for it.
         from difflib import get_close_matches
 
-        close = get_close_matches(name.upper(), known, n=1)
+        close = get_close_matches(name.upper(), _KNOWN, n=1, cutoff=0.75)
         hint = f"did you mean {close[0]}?" if close else "`refold serve --help` lists them all."
         raise SettingsError(name, f"{name} is not a setting of Refold; {hint}")
 
 
-def _check_shapes(values: Mapping[str, Any]) -> None:
-    """Refuse values that have the right type and still can't work."""
-    for name in ("public_url", "jwks_url"):
-        if name in values:
-            _check_url(_BY_NAME[name], values[name])
-    for entry in values.get("egress_allow", ()):
-        if not _is_network_or_host(entry):
-            raise unusable(
-                _BY_NAME["egress_allow"],
-                "egress_allow",
-                "networks such as 10.0.0.0/8 and host names, separated by commas",
-                entry,
-            )
-    secret = values.get("jwt_secret")
-    if secret is not None and len(secret.encode()) < JWT_SECRET_BYTES_MIN:
-        raise unusable(
-            _BY_NAME["jwt_secret"], "jwt_secret", f"at least {JWT_SECRET_BYTES_MIN} bytes"
-        )
+def _check_shape(setting: Setting, source: str, value: Any) -> None:
+    """Refuse a value that has the right type and still can't work."""
+    if setting.name in ("public_url", "jwks_url"):
+        _check_url(setting, source, value)
+    elif setting.name == "egress_allow":
+        for entry in value:
+            if not _is_network_or_host(entry):
+                raise unusable(setting, source, "networks such as 10.0.0.0/8, or host names", entry)
 
 
-def _check_url(setting: Setting, text: str) -> None:
+def _check_url(setting: Setting, source: str, text: str) -> None:
     try:
         parts = urlsplit(text)
         sound = (
@@ -242,12 +234,12 @@ def _check_url(setting: Setting, text: str) -> None:
             and not re.search(r"[\s\x00-\x1f]", text)
         )
     except ValueError:
-        sound = False
+        raise unusable(setting, source, setting.expects) from None
     if not sound:
-        raise unusable(setting, setting.name, str(_URL["expects"]))
+        raise unusable(setting, source, setting.expects)
     # Whoever can change the key set on its way can sign any token.
     if setting.name == "jwks_url" and parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise unusable(setting, setting.name, "https, except on this machine itself")
+        raise unusable(setting, source, "https, except on this machine itself")
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -267,39 +259,14 @@ def _is_network_or_host(entry: str) -> bool:
     return True
 
 
-def _with_algorithms(settings: Settings) -> Settings:
-    """Fill in the accepted signatures from the keys, and refuse keys that nothing would use."""
+def _consistent(settings: Settings) -> Settings:
+    """Refuse values that exclude each other; what keys can do is judged where they are used."""
     for name in ("jwt_secret", "vault_key"):
         if getattr(settings, name) and getattr(settings, f"{name}_file"):
-            variable = _BY_NAME[name].variable
+            variable = ENVIRONMENT_PREFIX + name.upper()
             raise SettingsError(name, f"{variable} and {variable}_FILE are both set; keep one.")
-    if settings.jwt_public_key and settings.jwks_url:
-        raise SettingsError(
-            "jwks_url", "REFOLD_JWT_PUBLIC_KEY and REFOLD_JWKS_URL are both set; keep one."
-        )
-    has_public = bool(settings.jwt_public_key or settings.jwks_url)
-    has_secret = bool(settings.jwt_secret or settings.jwt_secret_file)
-    public = tuple(name for name in get_args(JwtAlgorithm) if name != "HS256")
-    accepted = settings.jwt_algorithms
-    if not accepted:
-        accepted = (("HS256",) if has_secret or not has_public else ()) + (
-            public if has_public else ()
-        )
-    asymmetric = [name for name in accepted if name != "HS256"]
-    if asymmetric and not has_public:
-        raise SettingsError(
-            "jwt_algorithms",
-            f"REFOLD_JWT_ALGORITHMS accepts {asymmetric[0]}, which needs "
-            "REFOLD_JWT_PUBLIC_KEY or REFOLD_JWKS_URL.",
-        )
-    if has_public and not asymmetric:
-        raise SettingsError(
-            "jwt_algorithms",
-            "REFOLD_JWT_ALGORITHMS accepts HS256 only, so the public key would never be used.",
-        )
-    if has_secret and "HS256" not in accepted:
-        raise SettingsError(
-            "jwt_algorithms",
-            "REFOLD_JWT_ALGORITHMS leaves out HS256, so the secret would never be used.",
-        )
-    return msgspec.structs.replace(settings, jwt_algorithms=accepted)
+    keys = ("jwt_secret", "jwt_secret_file", "jwt_public_key", "jwks_url")
+    given = [ENVIRONMENT_PREFIX + name.upper() for name in keys if getattr(settings, name)]
+    if len(given) > 1:
+        raise SettingsError("jwt_secret", f"{' and '.join(given)} are both set; keep one.")
+    return settings

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from .errors import CorruptStoreError, InvalidCommitError
 from .events import Facts, decode_facts
 
 FORMAT: Final = 1
@@ -94,8 +95,18 @@ _decode = msgspec.json.Decoder(_Entry, strict=True).decode
 
 
 def encode_entry(envelope: Envelope) -> bytes:
-    """Return the bytes that are hashed and stored."""
-    return _encode(envelope)
+    """Return the bytes that are hashed and stored.
+
+    Raises:
+        InvalidCommitError: a string of it is not Unicode text (half a surrogate pair).
+    """
+    try:
+        return _encode(envelope)
+    except UnicodeEncodeError as error:
+        # The text itself stays out of the message: it may be anything.
+        raise InvalidCommitError(
+            f"{envelope.type}: a string holds half a surrogate pair"
+        ) from error
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -118,9 +129,13 @@ def decode_entry(position: int, entry: bytes, leaf: bytes, body_at: int) -> Reco
 
     Raises:
         UnknownEventError: its type or schema is newer than this version.
-        msgspec.DecodeError: the bytes are not an entry.
+        CorruptStoreError: the bytes are not an entry.
     """
-    e = _decode(entry)
+    try:
+        e = _decode(entry)
+        facts = decode_facts(e.type, e.schema, e.facts)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptStoreError(f"the entry at position {position} is unreadable") from error
     return Recorded(
         position,
         body_at,
@@ -135,7 +150,7 @@ def decode_entry(position: int, entry: bytes, leaf: bytes, body_at: int) -> Reco
         e.cause,
         e.src,
         e.payload,
-        decode_facts(e.type, e.schema, e.facts),
+        facts,
     )
 
 

@@ -1,18 +1,19 @@
 """The journal's errors, sorted by who must act.
 
-    JournalError
-    ├── ConflictError           the caller: read the stream again and decide anew
-    ├── ResourceInUseError      the caller: something still holds what should be free
-    ├── RequestReusedError      the caller: an idempotency key came back with another request
-    ├── OverloadedError         a retry, later: the queue is full
-    ├── StoreClosedError        a retry, elsewhere: this process is stopping
-    └── StoreError              the operator
-        ├── StoreFailedError        the disk refused a commit; nothing of it was kept
-        ├── StoreOwnedError         another process owns the journal
-        ├── ForeignStoreError       the file is not a journal, or not one this version reads
-        ├── CorruptStoreError       the journal's bytes contradict themselves
-        ├── WrongKeyError           the service key is not the one the journal was made with
-        └── UnknownEventError       an event of a type or schema that this version doesn't know
+JournalError
+├── ConflictError           the caller: read the stream again and decide anew
+├── ResourceInUseError      the caller: something still holds what should be free
+├── RequestReusedError      the caller: an idempotency key came back with another request
+├── InvalidCommitError      the programmer: no entry can be made of this
+├── OverloadedError         a retry, later: the queue is full
+├── StoreClosedError        a retry, elsewhere: this process is stopping
+└── StoreError              the operator
+    ├── StoreFailedError        the disk refused a commit; nothing of it was kept
+    ├── StoreOwnedError         another process owns the journal
+    ├── ForeignStoreError       the file is not a journal, or not one this version reads
+    ├── CorruptStoreError       the journal's bytes contradict themselves
+    ├── WrongKeyError           the service key is not the one the journal was made with
+    └── UnknownEventError       an event of a type or schema that this version doesn't know
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ class RequestReusedError(JournalError):
     def __init__(self, key: str) -> None:
         super().__init__(f"idempotency key {key} was used for another request")
         self.key = key
+
+
+class InvalidCommitError(JournalError):
+    """A commit that no entry can be made of, such as a number past 2^53 or half a surrogate."""
+
+    code = "invalid_commit"
 
 
 class OverloadedError(JournalError):

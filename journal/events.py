@@ -19,17 +19,20 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from .errors import UnknownEventError
+from .errors import InvalidCommitError, UnknownEventError
+
+INTEGER_MAX: Final = 2**53 - 1
+"""The largest integer of an entry: what every JSON reader keeps exact."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
     """The base of all events."""
 
     type: ClassVar[str]
     schema: ClassVar[int] = 1
 
 
-class JournalCreated(Facts):
+class JournalCreated(Facts, frozen=True):
     """The first event of every journal. Body: none."""
 
     type = "journal.created"
@@ -38,7 +41,7 @@ class JournalCreated(Facts):
     """HMAC of the journal's id under the service key: tells a wrong key at start."""
 
 
-class WorkflowDefined(Facts):
+class WorkflowDefined(Facts, frozen=True):
     """A version of a workflow, whole. Body: the definition and who made it."""
 
     type = "workflow.defined"
@@ -51,13 +54,13 @@ class WorkflowDefined(Facts):
     workflow_version: int
 
 
-class WorkflowDeleted(Facts):
+class WorkflowDeleted(Facts, frozen=True):
     """A workflow is gone; its history stays. Body: who deleted it."""
 
     type = "workflow.deleted"
 
 
-class RunRequested(Facts):
+class RunRequested(Facts, frozen=True):
     """A run was accepted. Body: the trigger payload (unless inherited) and who asked."""
 
     type = "run.requested"
@@ -83,7 +86,7 @@ class RunRequested(Facts):
     workflow_version: int
 
 
-class RunStarted(Facts):
+class RunStarted(Facts, frozen=True):
     """The first scheduling step of a run. Body: none."""
 
     type = "run.started"
@@ -92,7 +95,7 @@ class RunStarted(Facts):
     started_at: int
 
 
-class RunCompleted(Facts):
+class RunCompleted(Facts, frozen=True):
     """Nothing was left to do, or a `terminate` said so. Body: none."""
 
     type = "run.completed"
@@ -100,7 +103,7 @@ class RunCompleted(Facts):
     """The `terminate` that ended the run, "" otherwise."""
 
 
-class RunFailed(Facts):
+class RunFailed(Facts, frozen=True):
     """The first untolerated failure ended the run. Body: the message."""
 
     type = "run.failed"
@@ -108,7 +111,7 @@ class RunFailed(Facts):
     node: str
 
 
-class RunCancelRequested(Facts):
+class RunCancelRequested(Facts, frozen=True):
     """Somebody, or the run's time limit, asked the run to stop. Body: who, and the message."""
 
     type = "run.cancel_requested"
@@ -116,14 +119,14 @@ class RunCancelRequested(Facts):
     """`cancelled` or `run_timeout`."""
 
 
-class RunCancelled(Facts):
+class RunCancelled(Facts, frozen=True):
     """A run ended because it was asked to. Body: the message."""
 
     type = "run.cancelled"
     code: str
 
 
-class NodeStarted(Facts):
+class NodeStarted(Facts, frozen=True):
     """An attempt of a node with an effect or a wait begins. Body: its input, secrets masked."""
 
     type = "node.started"
@@ -135,7 +138,7 @@ class NodeStarted(Facts):
     started_at: int
 
 
-class NodeSucceeded(Facts):
+class NodeSucceeded(Facts, frozen=True):
     """A node attempt succeeded. Body: its output."""
 
     type = "node.succeeded"
@@ -151,7 +154,7 @@ class NodeSucceeded(Facts):
     started_at: int
 
 
-class NodeFailed(Facts):
+class NodeFailed(Facts, frozen=True):
     """A node attempt failed. Body: the error and what was received."""
 
     type = "node.failed"
@@ -169,7 +172,7 @@ class NodeFailed(Facts):
     """1 where the run goes on without this node's success."""
 
 
-class NodeInterrupted(Facts):
+class NodeInterrupted(Facts, frozen=True):
     """A node attempt was ended from outside. Body: the error."""
 
     type = "node.interrupted"
@@ -185,7 +188,7 @@ class NodeInterrupted(Facts):
     started_at: int
 
 
-class NodeRetryScheduled(Facts):
+class NodeRetryScheduled(Facts, frozen=True):
     """The next attempt of a node waits until `due_at`. Body: none."""
 
     type = "node.retry_scheduled"
@@ -195,7 +198,7 @@ class NodeRetryScheduled(Facts):
     node: str
 
 
-class TimerSet(Facts):
+class TimerSet(Facts, frozen=True):
     """A node waits until `due_at`. Body: none."""
 
     type = "timer.set"
@@ -204,7 +207,7 @@ class TimerSet(Facts):
     node: str
 
 
-class TimerFired(Facts):
+class TimerFired(Facts, frozen=True):
     """A node's wait is over. Body: none."""
 
     type = "timer.fired"
@@ -235,6 +238,29 @@ RUN_ENDED: Final = frozenset({RunCompleted.type, RunFailed.type, RunCancelled.ty
 _DECODERS: Final = {
     (facts.type, facts.schema): msgspec.json.Decoder(facts, strict=True) for facts in CATALOGUE
 }
+_INTEGER_FIELDS: Final[dict[type[Facts], tuple[str, ...]]] = {
+    facts: tuple(field.name for field in msgspec.structs.fields(facts) if field.type is int)
+    for facts in CATALOGUE
+}
+
+
+def check_facts(facts: Facts) -> None:
+    """See that an event can be read again from its entry.
+
+    A `bool` passes every type checker as an `int`, yet is hashed as `true`.
+
+    Raises:
+        InvalidCommitError: it is not in the catalogue, or holds a number that no entry may.
+    """
+    names = _INTEGER_FIELDS.get(type(facts))
+    if names is None:
+        raise InvalidCommitError(f"{type(facts).__name__} is not in the event catalogue")
+    for name in names:
+        value = getattr(facts, name)
+        if type(value) is not int or not 0 <= value <= INTEGER_MAX:
+            raise InvalidCommitError(
+                f"{facts.type}: {name} must be an integer from 0 to {INTEGER_MAX}"
+            )
 
 
 def decode_facts(type_: str, schema: int, facts: bytes | msgspec.Raw) -> Facts:

@@ -15,7 +15,7 @@ RANDOM_BYTES: Final = 16
 
 # A byte becomes the letter of its low five bits: sixteen bytes give the 80 random bits in one
 # translation, which is several times faster than shifting an integer.
-_LOW_FIVE_BITS: Final = bytes(ALPHABET[byte & 31] for byte in range(256))
+LOW_FIVE_BITS: Final = bytes(ALPHABET[byte & 31] for byte in range(256))
 
 WORKFLOW: Final = "fl_"
 RUN: Final = "fl_run_"
@@ -34,7 +34,7 @@ def _time_letters(milliseconds: int) -> str:
 
 def ulid(now_us: int, random: bytes) -> str:
     """Make a ULID from a time in microseconds and `RANDOM_BYTES` random bytes."""
-    return _time_letters(now_us // 1000) + random.translate(_LOW_FIVE_BITS).decode()
+    return _time_letters(now_us // 1000) + random.translate(LOW_FIVE_BITS).decode()
 
 
 def is_run(identifier: str) -> bool:

@@ -125,7 +125,9 @@ class Journal(Protocol):
             ConflictError: a stream or a guard is at another version.
             ResourceInUseError: a resource of `unused` is held.
             RequestReusedError: the request key was taken by another request.
+            InvalidCommitError: no entry can be made of it; a programmer's mistake.
             OverloadedError: the queue is full.
+            StoreClosedError: the journal is closing.
             StoreFailedError: the disk refused; nothing was kept.
         """
         ...
@@ -144,6 +146,14 @@ class Journal(Protocol):
         """Read the bodies at these positions; an erased one is missing from the answer."""
         ...
 
+    async def requested(self, request: RequestKey) -> Appended | None:
+        """Return what an idempotency key made before, None if it is free.
+
+        Raises:
+            RequestReusedError: the key was taken by another request.
+        """
+        ...
+
     async def holds(self) -> Sequence[Hold]:
         """List what is in use: at a start, the unfinished runs."""
         ...
@@ -151,7 +161,9 @@ class Journal(Protocol):
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order.
 
-        It is called on the event loop's thread, before the appending callers go on, and must
-        neither wait nor raise. Returns the function that ends the subscription.
+        It is called on the event loop's thread, before the appending callers go on, once for
+        each group of commits that became durable together, and must neither wait nor raise: an
+        exception goes to the loop's handler and that subscriber has missed the group. Returns
+        the function that ends the subscription.
         """
         ...

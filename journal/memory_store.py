@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from .clock import Clock
 from .envelope import Recorded
-from .journal import PAGE, Appended, Body, Commit, Hold, Subscriber
-from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
+from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Subscriber
+from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest, is_remembered
+from .subscriptions import Subscriptions
 
 
 class MemoryLedger:
@@ -22,7 +23,8 @@ class MemoryLedger:
         self.events: list[Recorded] = []
         self.streams: defaultdict[str, list[Recorded]] = defaultdict(list)
         self.requests: dict[tuple[str, str], TakenRequest] = {}
-        self.holds: dict[str, str] = {}
+        self.holds: defaultdict[str, set[str]] = defaultdict(set)
+        """What each holder holds."""
 
     def head(self, stream: str) -> Head:
         """Return a stream's head, `EMPTY` if nothing was ever written to it."""
@@ -35,7 +37,7 @@ class MemoryLedger:
 
     def holder(self, resource: str) -> str | None:
         """Return one of the streams that hold a resource, if any."""
-        return next((holder for holder, held in self.holds.items() if held == resource), None)
+        return min((who for who, held in self.holds.items() if resource in held), default=None)
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
@@ -55,7 +57,7 @@ class MemoryJournal:
         self._ledger = MemoryLedger()
         self._sequencer = Sequencer(journal_id, self._ledger, salt)
         self._bodies: dict[int, Body] = {}
-        self._subscribers: list[Subscriber] = []
+        self._subscriptions = Subscriptions()
         self._last_at = 0
 
     @property
@@ -78,8 +80,7 @@ class MemoryJournal:
         self._last_at = at
         self._keep(made)
         events = [row.event for row in made.rows]
-        for subscriber in tuple(self._subscribers):
-            subscriber(events)
+        self._subscriptions.notify(events)
         return Appended(events)
 
     async def read_stream(
@@ -96,14 +97,24 @@ class MemoryJournal:
         """Read the bodies at these positions."""
         return {p: self._bodies[p] for p in positions if p in self._bodies}
 
+    async def requested(self, request: RequestKey) -> Appended | None:
+        """Return what an idempotency key made before, None if it is free."""
+        taken = self._ledger.taken(request.scope, request.key)
+        if not is_remembered(taken, request, self._clock.now_us()):
+            return None
+        return Appended(self._ledger.between(taken.first, taken.last), repeated=True)
+
     async def holds(self) -> Sequence[Hold]:
         """List what is in use."""
-        return [Hold(held, holder) for holder, held in sorted(self._ledger.holds.items())]
+        return [
+            Hold(resource, holder)
+            for holder, held in sorted(self._ledger.holds.items())
+            for resource in sorted(held)
+        ]
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
-        self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+        return self._subscriptions.add(subscriber)
 
     def _keep(self, made: Sequenced) -> None:
         ledger = self._ledger
@@ -115,7 +126,8 @@ class MemoryJournal:
         if made.request is not None:
             request, taken = made.request
             ledger.requests[request.scope, request.key] = taken
-        for hold in made.taken:
-            ledger.holds[hold.holder] = hold.resource
-        for holder in made.released:
-            ledger.holds.pop(holder, None)
+        for change in made.holds:
+            if isinstance(change, Hold):
+                ledger.holds[change.holder].add(change.resource)
+            else:
+                ledger.holds.pop(change, None)

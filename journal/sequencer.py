@@ -6,8 +6,8 @@ for the salts, which come from the function that is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeGuard
 
 import msgspec
 
@@ -22,7 +22,13 @@ from .envelope import (
     payload_commitment,
     recorded,
 )
-from .errors import ConflictError, RequestReusedError, ResourceInUseError
+from .errors import (
+    ConflictError,
+    InvalidCommitError,
+    RequestReusedError,
+    ResourceInUseError,
+)
+from .events import check_facts
 from .journal import REQUEST_LIFE_US, Appended, Commit, Hold, NewEvent, RequestKey, StreamWrite
 
 Head = tuple[int, str]
@@ -63,6 +69,21 @@ class Ledger(Protocol):
         ...
 
 
+def is_remembered(
+    taken: TakenRequest | None, request: RequestKey, now: int
+) -> TypeGuard[TakenRequest]:
+    """Tell whether a key was taken by the same request, within its life.
+
+    Raises:
+        RequestReusedError: it was taken by another request.
+    """
+    if taken is None or now - taken.at >= REQUEST_LIFE_US:
+        return False
+    if taken.digest != request.digest:
+        raise RequestReusedError(request.key)
+    return True
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One event as rows: of the event table, and of the body table where it has a body."""
 
@@ -79,13 +100,16 @@ class Sequenced(msgspec.Struct, frozen=True, gc=False):
     rows: Sequence[Row]
     heads: dict[str, Head]
     request: tuple[RequestKey, TakenRequest] | None
-    taken: Sequence[Hold]
-    released: Sequence[str]
-    """Holders that hold nothing any more."""
+    holds: Sequence[HoldChange]
+    """In the order of the events."""
 
 
-def holds_of(events: Sequence[Recorded]) -> Iterator[tuple[Hold | None, str | None]]:
-    """Say what each event takes hold of, or whose holds it ends.
+HoldChange = Hold | str
+"""A hold that is taken, or the holder that holds nothing any more."""
+
+
+def hold_changes(events: Iterable[Recorded]) -> Iterator[HoldChange]:
+    """Say what events take hold of, and whose holds they end.
 
     The hold table is an index over the events: a run holds its workflow from `run.requested` to
     its last event.
@@ -93,9 +117,9 @@ def holds_of(events: Sequence[Recorded]) -> Iterator[tuple[Hold | None, str | No
     for event in events:
         facts = event.facts
         if isinstance(facts, e.RunRequested):
-            yield Hold(facts.workflow, event.stream), None
+            yield Hold(facts.workflow, event.stream)
         elif facts.type in e.RUN_ENDED:
-            yield None, event.stream
+            yield event.stream
 
 
 class Sequencer:
@@ -110,8 +134,10 @@ class Sequencer:
         """Decide one commit: rows to write from `position` + 1 on, or what was made before.
 
         Raises:
-            ConflictError, ResourceInUseError, RequestReusedError: see `Journal.append`.
+            ConflictError, ResourceInUseError, RequestReusedError, InvalidCommitError: see
+            `Journal.append`.
         """
+        _check(commit, position)
         earlier = self._requested_before(commit.request, at) or self._repeated(commit)
         if earlier is not None:
             return earlier
@@ -125,15 +151,12 @@ class Sequencer:
         heads: dict[str, Head] = {}
         for write in commit.writes:
             self._expect(write.stream, write.expected_version)
-            assert write.stream not in heads, "one write a stream in a commit"
             heads[write.stream] = self._write(write, position + len(rows), at, rows)
-        assert rows, "an empty commit"
-        taken, released = _changed_holds([row.event for row in rows])
         request = None
         if commit.request is not None:
             first, last = rows[0].event.position, rows[-1].event.position
             request = (commit.request, TakenRequest(commit.request.digest, first, last, at))
-        return Sequenced(rows, heads, request, taken, released)
+        return Sequenced(rows, heads, request, list(hold_changes(row.event for row in rows)))
 
     def _expect(self, stream: str, version: int) -> None:
         actual = self._ledger.head(stream)[0]
@@ -144,10 +167,8 @@ class Sequencer:
         if request is None:
             return None
         taken = self._ledger.taken(request.scope, request.key)
-        if taken is None or at - taken.at >= REQUEST_LIFE_US:
+        if not is_remembered(taken, request, at):
             return None
-        if taken.digest != request.digest:
-            raise RequestReusedError(request.key)
         return Appended(self._ledger.between(taken.first, taken.last), repeated=True)
 
     def _repeated(self, commit: Commit) -> Appended | None:
@@ -156,9 +177,7 @@ class Sequencer:
         for write in commit.writes:
             if self._ledger.head(write.stream)[0] < write.expected_version + len(write.events):
                 return None
-            stored = self._ledger.versions(
-                write.stream, write.expected_version, len(write.events)
-            )
+            stored = self._ledger.versions(write.stream, write.expected_version, len(write.events))
             if [event.id for event in stored] != [event.id for event in write.events]:
                 return None
             found.extend(stored)
@@ -182,6 +201,7 @@ class Sequencer:
             salt = self._salt()
             payload, body_at = payload_commitment(salt, new.body), position
         meta, facts = write.meta, new.facts
+        check_facts(facts)
         envelope = Envelope(
             meta.actor,
             at,
@@ -205,12 +225,36 @@ class Sequencer:
         return Row(event, entry, salt, new.body, new.subject)
 
 
-def _changed_holds(events: Sequence[Recorded]) -> tuple[list[Hold], list[str]]:
-    taken: list[Hold] = []
-    released: list[str] = []
-    for hold, ended in holds_of(events):
-        if hold is not None:
-            taken.append(hold)
-        if ended is not None:
-            released.append(ended)
-    return taken, released
+def _check(commit: Commit, position: int) -> None:
+    """Refuse what no rows can be made of, before anything is looked up.
+
+    One such commit must never take down the group that it waits in.
+    """
+    streams = {write.stream for write in commit.writes}
+    if not streams or len(streams) < len(commit.writes):
+        raise InvalidCommitError("a commit needs writes, one a stream")
+    for write in commit.writes:
+        if not write.events or write.expected_version < 0:
+            raise InvalidCommitError("a write needs events, and a version from 0 on")
+        if not write.stream or not write.stream.isascii():
+            raise InvalidCommitError("a stream needs a name of ASCII characters")
+        for new in write.events:
+            if (new.payload == "") != (new.body_at == 0) or not 0 <= new.body_at <= position:
+                raise InvalidCommitError("a replayed body needs its commitment and its position")
+            if new.body is not None and new.payload:
+                raise InvalidCommitError("an event has a body of its own or a replayed one")
+    if commit.request is not None or any(
+        new.subject is not None for write in commit.writes for new in write.events
+    ):
+        _check_unhashed(commit)
+
+
+def _check_unhashed(commit: Commit) -> None:
+    """See that the strings outside the entries are Unicode text as well."""
+    request = commit.request
+    texts = [] if request is None else [request.scope, request.key, request.digest]
+    texts += [new.subject or "" for write in commit.writes for new in write.events]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCommitError("a string holds half a surrogate pair") from error

@@ -1,4 +1,4 @@
-"""Opens the journal's SQLite file: who may, with which pragmas, and whether it is ours and whole.
+"""Opens the journal's SQLite file: who may, with which pragmas, and which statements it refuses.
 
 The pragmas are read back, because SQLite answers an unusable one with silence.
 """
@@ -8,25 +8,26 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from .envelope import decode_entry, leaf_hash
 from .errors import CorruptStoreError, ForeignStoreError, StoreFailedError, StoreOwnedError
+from .sqlite_checks import (
+    FILE_FORMAT,
+    pragma,
+    refuse_altered,
+    refuse_changed_tail,
+    refuse_foreign,
+    refuse_torn,
+)
 
 APPLICATION_ID: Final = 0x5245464F  # "REFO"
-FILE_FORMAT: Final = 1
 JOURNAL_FILE: Final = "journal.db"
 LOCK_FILE: Final = "journal.lock"
-_TAIL_CHECKED: Final = 1000
-"""How many of the newest entries are re-hashed at a start."""
 
-_WRITER_PRAGMAS: Final = {
+_WRITER_PRAGMAS: Final[dict[str, int | str]] = {
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: an acknowledged commit survives a power cut
     "secure_delete": 1,  # an erased body is overwritten, not just unlinked
@@ -35,38 +36,57 @@ _WRITER_PRAGMAS: Final = {
     "wal_autocheckpoint": 4000,
     "busy_timeout": 5000,
 }
-_READER_PRAGMAS: Final = {"query_only": 1, "trusted_schema": 0, "busy_timeout": 5000}
+READER_PRAGMAS: Final = ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000")
 
-_FORBIDDEN: Final = {
-    sqlite3.SQLITE_UPDATE: {"event", "body", "journal", "erasure", "sqlite_master"},
-    sqlite3.SQLITE_DELETE: {"event", "journal", "erasure"},
-    sqlite3.SQLITE_DROP_TABLE: None,
-    sqlite3.SQLITE_DROP_TRIGGER: None,
-    sqlite3.SQLITE_DROP_INDEX: None,
-    sqlite3.SQLITE_ALTER_TABLE: None,
-    sqlite3.SQLITE_ATTACH: None,
+_FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
+    "application_id",
+    "ignore_check_constraints",
+    "schema_version",
+    "user_version",
+    "writable_schema",
 }
+_TABLES: Final = frozenset({"journal", "event", "body", "erasure", "request", "hold"})
+_WRITABLE: Final = {
+    sqlite3.SQLITE_INSERT: _TABLES,
+    sqlite3.SQLITE_UPDATE: frozenset({"request"}),
+    sqlite3.SQLITE_DELETE: frozenset({"request", "hold", "body"}),
+}
+_HARMLESS: Final = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_TRANSACTION,
+        sqlite3.SQLITE_SAVEPOINT,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)
 
 
 @contextmanager
-def owner_lock(directory: Path) -> Iterator[None]:
+def owner_lock(directory: Path) -> Generator[None]:
     """Hold the data directory for this process alone.
+
+    The kernel lets go of it when the process ends, however it ends.
 
     Raises:
         StoreOwnedError: another process holds it.
+        StoreFailedError: the directory can't be written to.
     """
-    handle = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    with translated(directory):
+        handle = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreOwnedError(
-                f"the journal in {directory} is owned by another process (pid {owner}); "
-                "one process at a time may serve a data directory"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with translated(directory):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise StoreOwnedError(
+                    f"the journal in {directory} is owned by another process (pid {owner}); "
+                    "one process at a time may serve a data directory"
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
@@ -77,23 +97,28 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
     Raises:
         ForeignStoreError, CorruptStoreError: it is not a whole journal.
-        StoreFailedError: it can't be opened, or a pragma did not take.
+        StoreFailedError: it can't be opened or written, or a pragma did not take.
     """
-    _refuse_truncated(path)
-    connection = _connect(f"file:{_quoted(path)}?mode=rwc")
-    try:
-        _refuse_foreign(connection, path)
-        _set_pragmas(connection, _WRITER_PRAGMAS, path)
-        if _pragma(connection, "user_version") == 0:
-            _create(connection)
-        connection.set_authorizer(_authorize)
-        _check_tail(connection, path)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise CorruptStoreError(f"{path} can't be read as a journal: {error}") from error
-    except BaseException:
-        connection.close()
-        raise
+    with translated(path):
+        _reserve(path)
+        connection = _connect(f"file:{_quoted(path)}?mode=rw")
+        try:
+            refuse_foreign(connection, path, APPLICATION_ID)
+            _set_pragmas(connection, path)
+            if pragma(connection, "user_version") == 0:
+                _create(connection)
+            # What a crash left in the log goes into the file, unless somebody is reading.
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                refuse_torn(connection, path)
+            refuse_altered(connection, path, _schema())
+            # SQLite opens a file that can't be written as if nothing were the matter.
+            probe(connection)
+            connection.set_authorizer(_authorize)
+            refuse_changed_tail(connection, path)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -106,18 +131,17 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise ForeignStoreError(f"there is no journal at {path}")
-    connection = _connect(reader_uri(path))
-    try:
-        _refuse_foreign(connection, path)
-        if _pragma(connection, "user_version") != FILE_FORMAT:
-            raise ForeignStoreError(f"{path} holds no journal")
-        set_reader_pragmas(connection)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise CorruptStoreError(f"{path} can't be read as a journal: {error}") from error
-    except BaseException:
-        connection.close()
-        raise
+    with translated(path):
+        connection = _connect(reader_uri(path))
+        try:
+            refuse_foreign(connection, path, APPLICATION_ID)
+            if pragma(connection, "user_version") != FILE_FORMAT:
+                raise ForeignStoreError(f"{path} holds no journal")
+            for setting in READER_PRAGMAS:
+                connection.execute(f"PRAGMA {setting}")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -126,38 +150,66 @@ def reader_uri(path: Path) -> str:
     return f"file:{_quoted(path)}?mode=ro"
 
 
-def set_reader_pragmas(connection: sqlite3.Connection) -> None:
-    """Make a connection unable to write, whatever it is asked."""
-    for name, value in _READER_PRAGMAS.items():
-        connection.execute(f"PRAGMA {name} = {value}")
+def probe(connection: sqlite3.Connection) -> None:
+    """Make a commit that changes nothing, to learn whether the disk takes one.
+
+    Raises:
+        sqlite3.Error: it does not.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Writing the same number again still writes a page and syncs it.
+        connection.execute(f"PRAGMA user_version = {FILE_FORMAT}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Turn the errors of SQLite and of the operating system into the journal's."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreFailedError(f"{path} can't be used: {error}") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ForeignStoreError(f"{path} is not a journal (not an SQLite file)") from error
+        raise CorruptStoreError(f"{path} is damaged: {error}") from error
+    except OSError as error:
+        raise StoreFailedError(f"{path} can't be used: {error.strerror or error}") from error
+
+
+def _reserve(path: Path) -> None:
+    """Make a new file that only its owner may read; SQLite gives its log the same mode."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    os.close(handle)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    try:
-        # Statements are cached by text; the store has about a dozen.
-        return sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
-    except sqlite3.Error as error:
-        raise StoreFailedError(f"the journal can't be opened: {error}") from error
+    # Statements are cached by text; the store has about a dozen.
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
 
 
 def _quoted(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int | str:
-    value = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    assert isinstance(value, (int, str))
-    return value
-
-
-def _set_pragmas(
-    connection: sqlite3.Connection, pragmas: dict[str, int | str], path: Path
-) -> None:
-    for name, wanted in pragmas.items():
+def _set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
+    for name, wanted in _WRITER_PRAGMAS.items():
         connection.execute(f"PRAGMA {name} = {wanted}")
-        actual = _pragma(connection, name)
+        actual = pragma(connection, name)
         if actual != wanted:
             raise StoreFailedError(
                 f"{path}: PRAGMA {name} is {actual} although {wanted} was asked for; "
@@ -165,69 +217,31 @@ def _set_pragmas(
             )
 
 
-def _refuse_truncated(path: Path) -> None:
-    """Notice a file that is shorter than its own header says, which SQLite may not for long."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\x00"):
-        raise ForeignStoreError(f"{path} is not a journal (not an SQLite file)")
-    page_bytes = int.from_bytes(header[16:18], "big")
-    page_bytes = 65536 if page_bytes == 1 else page_bytes
-    pages = int.from_bytes(header[28:32], "big")
-    size = path.stat().st_size
-    if size < pages * page_bytes:
-        raise CorruptStoreError(
-            f"{path} is torn: it has {size} bytes and its header says {pages * page_bytes}"
-        )
-
-
-def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and application != APPLICATION_ID:
-        raise ForeignStoreError(f"{path} is not a journal: it belongs to another program")
-    if version not in (0, FILE_FORMAT):
-        raise ForeignStoreError(
-            f"{path} has format {version}, this version reads format {FILE_FORMAT}"
-        )
+def _schema() -> str:
+    return Path(__file__).with_name("schema.sql").read_text("utf-8")
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
     connection.executescript(
-        f"BEGIN IMMEDIATE; {schema}\nPRAGMA application_id = {APPLICATION_ID};"
+        f"BEGIN IMMEDIATE; {_schema()}\nPRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FILE_FORMAT}; COMMIT;"
     )
 
 
 def _authorize(
-    action: int, one: str | None, _two: str | None, _database: str | None, trigger: str | None
+    action: int, one: str | None, two: str | None, _database: str | None, _trigger: str | None
 ) -> int:
-    """Refuse to prepare a statement that would rewrite history: a second lock to the triggers."""
-    if action in _FORBIDDEN:
-        tables = _FORBIDDEN[action]
-        if tables is None or (one in tables and trigger is None):
-            return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
+    """Refuse to prepare a statement that would rewrite history: a second lock to the triggers.
 
-
-def _check_tail(connection: sqlite3.Connection, path: Path) -> None:
-    """Re-hash the newest entries and see that they follow one another."""
-    rows = connection.execute(
-        "SELECT position, stream, version, at, entry, leaf, body_at FROM event "
-        "ORDER BY position DESC LIMIT ?",
-        (_TAIL_CHECKED,),
-    ).fetchall()
-    for index, (position, stream, version, at, entry, leaf, body_at) in enumerate(rows):
-        try:
-            event = decode_entry(position, entry, leaf, body_at)
-        except msgspec.DecodeError as error:
-            raise CorruptStoreError(f"{path}: the entry at {position} is unreadable") from error
-        if (
-            position != rows[0][0] - index
-            or leaf_hash(entry) != leaf
-            or (event.stream, event.version, event.at) != (stream, version, at)
-        ):
-            raise CorruptStoreError(f"{path}: the entry at {position} was changed")
+    What is not known to be harmless is refused: with it go all changes of the schema and ATTACH.
+    """
+    if action in _HARMLESS:
+        return sqlite3.SQLITE_OK
+    if action in _WRITABLE and one in _WRITABLE[action]:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_PRAGMA and one is not None:
+        name = one.lower()
+        rewritten = (name, two) == ("user_version", str(FILE_FORMAT))
+        if two is None or rewritten or name not in _FROZEN_PRAGMAS:
+            return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY

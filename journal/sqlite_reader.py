@@ -23,15 +23,17 @@ ALL: Final = f"SELECT {_COLUMNS} FROM event WHERE position > ? ORDER BY position
 STREAM_HEAD: Final = (
     "SELECT version, leaf FROM event WHERE stream = ? ORDER BY version DESC LIMIT 1"
 )
-HOLDS: Final = "SELECT resource, holder FROM hold ORDER BY holder"
+BETWEEN: Final = (
+    f"SELECT {_COLUMNS} FROM event WHERE position BETWEEN ? AND ? ORDER BY position"
+)
+REQUEST: Final = "SELECT digest, first, last, at FROM request WHERE scope = ? AND key = ?"
+HOLDS: Final = "SELECT resource, holder FROM hold ORDER BY holder, resource"
 _BODIES_PAGE: Final = 500
 
 
 def events_of(rows: Iterable[Any]) -> list[Recorded]:
     """Make events of rows of `STREAM` or `ALL`."""
-    return [
-        decode_entry(position, entry, leaf, body_at) for position, entry, leaf, body_at in rows
-    ]
+    return [decode_entry(position, entry, leaf, body_at) for position, entry, leaf, body_at in rows]
 
 
 def holds_of(rows: Iterable[Any]) -> list[Hold]:

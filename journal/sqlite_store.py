@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from hmac import compare_digest
@@ -15,13 +16,14 @@ from typing import Any, Final
 import aiosqlite
 
 from . import ids
-from .clock import IdSource, SystemClock
+from .clock import Clock, IdSource, SystemClock
 from .envelope import FORMAT, Recorded
 from .errors import (
     CorruptStoreError,
     JournalError,
     OverloadedError,
     StoreClosedError,
+    StoreFailedError,
     WrongKeyError,
 )
 from .events import JournalCreated
@@ -33,19 +35,24 @@ from .journal import (
     Hold,
     Metadata,
     NewEvent,
+    RequestKey,
     StreamWrite,
     Subscriber,
 )
+from .sequencer import TakenRequest, is_remembered
 from .sqlite_file import (
     JOURNAL_FILE,
+    READER_PRAGMAS,
     open_writer,
     owner_lock,
     reader_uri,
+    translated,
 )
 from .sqlite_reader import (
     ALL,
+    BETWEEN,
     HOLDS,
-    IDENTITY,
+    REQUEST,
     STREAM,
     Reader,
     bodies_of,
@@ -53,7 +60,8 @@ from .sqlite_reader import (
     events_of,
     holds_of,
 )
-from .sqlite_writer import Result, Writer
+from .sqlite_writer import Results, Writer
+from .subscriptions import Subscriptions
 
 QUEUE_MAX: Final = 4096
 BATCH_MAX: Final = 256
@@ -63,9 +71,16 @@ _READERS: Final = 2
 class SqliteJournal:
     """See `Journal` for what each method promises. Made by `open_journal`."""
 
-    def __init__(self, journal_id: str, writer: Writer, readers: Sequence[aiosqlite.Connection],
-                 queue_max: int) -> None:
+    def __init__(
+        self,
+        journal_id: str,
+        writer: Writer,
+        readers: Sequence[aiosqlite.Connection],
+        queue_max: int,
+        clock: Clock,
+    ) -> None:
         self._id = journal_id
+        self._clock = clock
         self._writer = writer
         self._readers = readers
         self._next_reader = 0
@@ -74,9 +89,9 @@ class SqliteJournal:
         self._room = asyncio.Event()
         self._room.set()
         self._head = writer.position
-        self._subscribers: list[Subscriber] = []
+        self._subscriptions = Subscriptions()
         self._closed = False
-        self._failing = False
+        self._writable = True
 
     @property
     def id(self) -> str:
@@ -90,12 +105,15 @@ class SqliteJournal:
 
     @property
     def is_writable(self) -> bool:
-        """False from a commit that the disk refused until one that it took."""
-        return not (self._failing or self._closed)
+        """False from a commit that the disk refused until it takes one, and when closing.
+
+        The writer tries by itself every second, so an idle journal finds back too.
+        """
+        return self._writable and not self._closed
 
     async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
         """Make a commit durable and return its events (see `Journal.append`)."""
-        while self._pending >= self._queue_max:
+        while not self._closed and self._pending >= self._queue_max:
             if not patient:
                 raise OverloadedError("the journal's queue is full")
             self._room.clear()
@@ -108,24 +126,19 @@ class SqliteJournal:
         # A caller that is cancelled here cancels only its own future; the commit goes on.
         return await future
 
-    def deliver(self, results: Sequence[tuple[object, Result]]) -> None:
+    def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
         self._pending -= len(results)
         self._room.set()
+        self._writable = writable
         events: list[Recorded] = []
         for _, result in results:
-            if isinstance(result, Appended):
-                self._failing = False
-                if not result.repeated:
-                    events.extend(result.events)
-            else:
-                self._failing = result.code == "store_failed"
+            if isinstance(result, Appended) and not result.repeated:
+                events.extend(result.events)
         if events:
             self._head = events[-1].position
-            for subscriber in tuple(self._subscribers):
-                subscriber(events)
+            self._subscriptions.notify(events)
         for future, result in results:
-            assert isinstance(future, asyncio.Future)
             if future.done():
                 continue
             if isinstance(result, JournalError):
@@ -150,22 +163,42 @@ class SqliteJournal:
             found.update(bodies_of(await self._read(statement, page)))
         return found
 
+    async def requested(self, request: RequestKey) -> Appended | None:
+        """Return what an idempotency key made before, None if it is free."""
+        rows = list(await self._read(REQUEST, (request.scope, request.key)))
+        taken = TakenRequest(*rows[0]) if rows else None
+        if not is_remembered(taken, request, self._clock.now_us()):
+            return None
+        events = await self._read(BETWEEN, (taken.first, taken.last))
+        return Appended(events_of(events), repeated=True)
+
     async def holds(self) -> Sequence[Hold]:
         """List what is in use."""
         return holds_of(await self._read(HOLDS, ()))
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
-        self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+        return self._subscriptions.add(subscriber)
 
     def close(self) -> None:
-        """Refuse further appends."""
+        """Refuse further appends, those that wait for a place in the queue included."""
         self._closed = True
+        self._room.set()
 
     async def _read(self, statement: str, parameters: Sequence[Any]) -> Iterable[Any]:
         self._next_reader = (self._next_reader + 1) % len(self._readers)
-        return await self._readers[self._next_reader].execute_fetchall(statement, parameters)
+        reader = self._readers[self._next_reader]
+        try:
+            return await reader.execute_fetchall(statement, parameters)
+        except sqlite3.OperationalError as error:
+            raise StoreFailedError(f"the journal could not be read: {error}") from error
+        except sqlite3.Error as error:
+            raise CorruptStoreError(f"the journal is damaged: {error}") from error
+        except ValueError as error:
+            # This is how aiosqlite says that its connection was closed.
+            if self._closed:
+                raise StoreClosedError("the journal is closed") from error
+            raise
 
 
 @asynccontextmanager
@@ -176,7 +209,7 @@ async def open_journal(
     *,
     batch_max: int = BATCH_MAX,
     queue_max: int = QUEUE_MAX,
-) -> AsyncIterator[SqliteJournal]:
+) -> AsyncGenerator[SqliteJournal]:
     """Own the journal of a data directory, making it if there is none.
 
     Raises:
@@ -189,37 +222,62 @@ async def open_journal(
         stack.enter_context(owner_lock(directory))
         connection = open_writer(path)
         stack.callback(connection.close)
-        journal_id = Reader(connection).identity()
-        is_new = journal_id == ""
-        if is_new:
-            journal_id = str(uuid.uuid4())
-            connection.execute(
-                "INSERT INTO journal (one, id, format, created_at) VALUES (1, ?, ?, ?)",
-                (journal_id, FORMAT, clock.now_us()),
-            )
-        _check_key(Reader(connection), journal_id, service_key)
+        with translated(path):
+            journal_id = _identity(connection, clock)
+            _check_key(Reader(connection), journal_id, service_key)
 
-        def deliver(results: Sequence[tuple[object, Result]]) -> None:
-            loop.call_soon_threadsafe(journal.deliver, results)
+        def deliver(results: Results, writable: bool) -> None:
+            try:
+                loop.call_soon_threadsafe(journal.deliver, results, writable)
+            except RuntimeError:
+                # The loop was closed under the journal: nobody is left to be told.
+                return
 
         writer = Writer(connection, journal_id, clock, batch_max, deliver)
         clock.advance_to(writer.last_at)
-        readers: list[aiosqlite.Connection] = []
-        for _ in range(_READERS):
-            reader = await stack.enter_async_context(
-                aiosqlite.connect(reader_uri(path), uri=True, isolation_level=None)
-            )
-            # The pragmas are set on aiosqlite's own thread, through its own calls.
-            for pragma in ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000"):
-                await reader.execute(f"PRAGMA {pragma}")
-            readers.append(reader)
-        journal = SqliteJournal(journal_id, writer, readers, queue_max)
+        with translated(path):
+            readers = [await stack.enter_async_context(_reader(path)) for _ in range(_READERS)]
+        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock)
         writer.start()
-        stack.push_async_callback(asyncio.to_thread, writer.stop)
+        stack.push_async_callback(_stop, writer)
         stack.callback(journal.close)
         if writer.position == 0:
             await journal.append(_created(journal_id, service_key, IdSource(clock)))
         yield journal
+
+
+@asynccontextmanager
+async def _reader(path: Path) -> AsyncGenerator[aiosqlite.Connection]:
+    async with aiosqlite.connect(reader_uri(path), uri=True, isolation_level=None) as reader:
+        for setting in READER_PRAGMAS:
+            await reader.execute_fetchall(f"PRAGMA {setting}")
+        yield reader
+
+
+async def _stop(writer: Writer) -> None:
+    """Drain the queue and end the thread.
+
+    The connection and the lock are let go of after this, so it does not return before the
+    thread has ended: a second cancellation only makes it block the loop meanwhile.
+    """
+    stopped = asyncio.ensure_future(asyncio.to_thread(writer.stop))
+    try:
+        await asyncio.shield(stopped)
+    except asyncio.CancelledError:
+        writer.join()
+        raise
+
+
+def _identity(connection: sqlite3.Connection, clock: SystemClock) -> str:
+    """Return the journal's id, giving a new one to a new journal."""
+    journal_id = Reader(connection).identity()
+    if journal_id == "":
+        journal_id = str(uuid.uuid4())
+        connection.execute(
+            "INSERT INTO journal (one, id, format, created_at) VALUES (1, ?, ?, ?)",
+            (journal_id, FORMAT, clock.now_us()),
+        )
+    return journal_id
 
 
 def _key_check(journal_id: str, service_key: bytes) -> str:

@@ -2,10 +2,14 @@
 
 Every append of a group is decided against the stream heads, in order; those that are refused
 leave the others untouched. One fsync and one hop between threads serve the whole group.
+
+When a group fails, nothing of it is kept, and the disk is asked again every second with an
+empty commit, so that the store finds back by itself when there is room.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
@@ -16,18 +20,28 @@ from typing import Final
 
 from .clock import Clock
 from .envelope import SALT_BYTES, Recorded
-from .errors import JournalError, StoreFailedError
-from .journal import Appended, Commit
+from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
+from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
-from .sqlite_reader import HEAD, STREAM, STREAM_HEAD, events_of
+from .sqlite_file import probe
+from .sqlite_reader import BETWEEN, HEAD, REQUEST, STREAM, STREAM_HEAD, events_of
 
 Result = Appended | JournalError
+Token = asyncio.Future[Appended]
+"""Only handed back: its own loop's thread settles it."""
+Results = Sequence[tuple[Token, Result]]
+Deliver = Callable[[Results, bool], None]
+PROBE_SECONDS: Final = 1.0
+"""How often a store that could not write tries whether it can again."""
 _HEADS_MAX: Final = 20_000
 _INSERT_EVENT: Final = (
     "INSERT INTO event (position, stream, version, at, entry, leaf, body_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_BODY: Final = "INSERT INTO body (position, salt, subject, data) VALUES (?, ?, ?, ?)"
+_INSERT_HOLD: Final = (
+    "INSERT INTO hold (holder, resource) VALUES (?, ?) ON CONFLICT (holder, resource) DO NOTHING"
+)
 _INSERT_REQUEST: Final = (
     "INSERT INTO request (scope, key, digest, first, last, at) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (scope, key) DO UPDATE SET digest = excluded.digest, first = excluded.first, "
@@ -60,28 +74,19 @@ class SqliteLedger:
 
     def taken(self, scope: str, key: str) -> TakenRequest | None:
         """Return the commit that took an idempotency key last."""
-        row = self._connection.execute(
-            "SELECT digest, first, last, at FROM request WHERE scope = ? AND key = ?",
-            (scope, key),
-        ).fetchone()
+        row = self._connection.execute(REQUEST, (scope, key)).fetchone()
         return None if row is None else TakenRequest(*row)
 
     def holder(self, resource: str) -> str | None:
         """Return one of the streams that hold a resource, if any."""
         row = self._connection.execute(
-            "SELECT holder FROM hold WHERE resource = ? LIMIT 1", (resource,)
+            "SELECT min(holder) FROM hold WHERE resource = ?", (resource,)
         ).fetchone()
-        return None if row is None else str(row[0])
+        return None if row[0] is None else str(row[0])
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
-        return events_of(
-            self._connection.execute(
-                "SELECT position, entry, leaf, body_at FROM event "
-                "WHERE position BETWEEN ? AND ? ORDER BY position",
-                (first, last),
-            )
-        )
+        return events_of(self._connection.execute(BETWEEN, (first, last)))
 
     def versions(self, stream: str, after: int, count: int) -> Sequence[Recorded]:
         """Read `count` events of a stream after a version."""
@@ -97,22 +102,27 @@ class Writer:
         journal_id: str,
         clock: Clock,
         batch_max: int,
-        deliver: Callable[[Sequence[tuple[object, Result]]], None],
+        deliver: Deliver,
     ) -> None:
-        """`deliver` is called on this thread, once a group, with each append's token and result."""
+        """`deliver` is called on the writer's thread, once a group.
+
+        It gets each append's token with its result, and whether the disk takes commits. It must
+        not raise.
+        """
         self._connection = connection
         self._clock = clock
         self._batch_max = batch_max
         self._deliver = deliver
         self._ledger = SqliteLedger(connection)
         self._sequencer = Sequencer(journal_id, self._ledger, lambda: os.urandom(SALT_BYTES))
-        self._position = int(connection.execute(HEAD).fetchone()[0])
+        self._position = self._durable_head()
         self._last_at = int(
             connection.execute(
                 "SELECT coalesce((SELECT at FROM event ORDER BY position DESC LIMIT 1), 0)"
             ).fetchone()[0]
         )
-        self._queue: SimpleQueue[tuple[object, Commit] | None] = SimpleQueue()
+        self._writable = True
+        self._queue: SimpleQueue[tuple[Token, Commit] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
     @property
@@ -129,20 +139,28 @@ class Writer:
         """Begin to take appends."""
         self._thread.start()
 
-    def put(self, token: object, commit: Commit) -> None:
+    def put(self, token: Token, commit: Commit) -> None:
         """Queue an append; its result comes through `deliver` with the same token."""
         self._queue.put((token, commit))
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread. Blocks until it has ended."""
         self._queue.put(None)
+        self.join()
+
+    def join(self) -> None:
+        """Block until the thread has ended."""
         self._thread.join()
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            item = self._queue.get()
-            batch: list[tuple[object, Commit]] = []
+            try:
+                item = self._queue.get(timeout=None if self._writable else PROBE_SECONDS)
+            except Empty:
+                self._try_again()
+                continue
+            batch: list[tuple[Token, Commit]] = []
             while item is not None:
                 batch.append(item)
                 if len(batch) >= self._batch_max:
@@ -153,35 +171,57 @@ class Writer:
                     break
             stopping = item is None
             if batch:
-                self._deliver(self._commit(batch))
+                results = self._commit(batch)
+                self._deliver(results, self._writable)
 
-    def _commit(self, batch: Sequence[tuple[object, Commit]]) -> list[tuple[object, Result]]:
+    def _try_again(self) -> None:
+        try:
+            probe(self._connection)
+            self._writable = self._durable_head() == self._position
+        except sqlite3.Error:
+            return
+        if self._writable:
+            self._deliver((), True)
+
+    def _commit(self, batch: Sequence[tuple[Token, Commit]]) -> Results:
+        """Commit a group; if it fails, nothing of it is kept and every caller hears of it.
+
+        A group that failed for another reason than the disk is done again one by one, so that
+        an append that SQLite can't store takes no other down with it.
+        """
+        try:
+            return self._attempt(batch)
+        except Exception as error:
+            self._roll_back()
+            if len(batch) == 1 or isinstance(error, sqlite3.OperationalError):
+                if _is_ours(error):
+                    self._writable = False
+                return [(token, _failure(error)) for token, _ in batch]
+        return [result for item in batch for result in self._commit([item])]
+
+    def _attempt(self, batch: Sequence[tuple[Token, Commit]]) -> Results:
         at = max(self._clock.now_us(), self._last_at)
         position = self._position
-        results: list[tuple[object, Result]] = []
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for token, commit in batch:
-                try:
-                    made = self._sequencer.sequence(commit, position, at)
-                except JournalError as error:
-                    results.append((token, error))
-                    continue
-                if isinstance(made, Sequenced):
-                    self._insert(made)
-                    position += len(made.rows)
-                    results.append((token, Appended([row.event for row in made.rows])))
-                else:
-                    results.append((token, made))
-            self._connection.execute("COMMIT")
-        except Exception as error:
-            # Nothing of the group is kept, whatever went wrong: every caller hears of it, and
-            # the thread lives on for when the operator has made room on the disk.
-            self._roll_back()
-            failure = StoreFailedError(f"the journal could not be written: {error}")
-            failure.__cause__ = error
-            return [(token, failure) for token, _ in batch]
-        self._position, self._last_at = position, at
+        results: list[tuple[Token, Result]] = []
+        self._connection.execute("BEGIN IMMEDIATE")
+        if not self._writable:
+            self._refuse_other_head()
+        for token, commit in batch:
+            try:
+                made = self._sequencer.sequence(commit, position, at)
+            except JournalError as error:
+                results.append((token, error))
+                continue
+            if isinstance(made, Sequenced):
+                self._insert(made)
+                position += len(made.rows)
+                results.append((token, Appended([row.event for row in made.rows])))
+            else:
+                results.append((token, made))
+        self._connection.execute("COMMIT")
+        if position > self._position:
+            # An empty transaction says nothing about the disk, and has no time.
+            self._position, self._last_at, self._writable = position, at, True
         return results
 
     def _insert(self, made: Sequenced) -> None:
@@ -207,13 +247,24 @@ class Writer:
                 _INSERT_REQUEST,
                 (request.scope, request.key, taken.digest, taken.first, taken.last, taken.at),
             )
-        for hold in made.taken:
-            execute(
-                "INSERT INTO hold (holder, resource) VALUES (?, ?)", (hold.holder, hold.resource)
-            )
-        for holder in made.released:
-            execute("DELETE FROM hold WHERE holder = ?", (holder,))
+        for change in made.holds:
+            if isinstance(change, Hold):
+                execute(_INSERT_HOLD, (change.holder, change.resource))
+            else:
+                execute("DELETE FROM hold WHERE holder = ?", (change,))
         self._ledger.remember(made.heads)
+
+    def _durable_head(self) -> int:
+        return int(self._connection.execute(HEAD).fetchone()[0])
+
+    def _refuse_other_head(self) -> None:
+        """After a failure, see that the file holds exactly what this process has announced."""
+        head = self._durable_head()
+        if head != self._position:
+            raise CorruptStoreError(
+                f"the journal ends at {head} and this process knows of {self._position}: "
+                "somebody else writes to the file; restart the service"
+            )
 
     def _roll_back(self) -> None:
         self._ledger.heads.clear()
@@ -223,3 +274,23 @@ class Writer:
         except sqlite3.Error:
             # SQLite has rolled back by itself; the first error is the one to report.
             return
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell a failure of the store from a commit that no store could keep."""
+    return isinstance(error, (sqlite3.Error, CorruptStoreError)) and not isinstance(
+        error, sqlite3.DataError
+    )
+
+
+def _failure(error: Exception) -> JournalError:
+    # One for each caller: an exception that is raised in many tasks mixes their tracebacks.
+    failure: JournalError
+    if isinstance(error, JournalError):
+        failure = StoreFailedError(str(error))
+    elif _is_ours(error):
+        failure = StoreFailedError(f"the journal could not be written: {error}")
+    else:
+        failure = InvalidCommitError(f"the commit can't be stored ({type(error).__name__})")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,186 @@
+"""The decider: what a run's state and a node's result come to, as events.
+
+Pure. Times come in as arguments; nothing is begun here.
+
+| result of an attempt            | events                                          |
+| ------------------------------- | ----------------------------------------------- |
+| success                         | node.succeeded                                  |
+| failure, covered by `retry`     | node.failed (retried), node.retry_scheduled     |
+| failure, `continue_on_error`    | node.failed (tolerated)                         |
+| failure, otherwise              | node.failed; the run is ending                  |
+| ended from outside              | node.interrupted                                |
+
+| state of the run                | event                                           |
+| ------------------------------- | ----------------------------------------------- |
+| ending as asked, nothing open   | run.cancelled                                   |
+| ending as failed, nothing open  | run.failed, with the first failure              |
+| ending as completed, or nothing ready and nothing open | run.completed            |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from ..journal import events as e
+from ..projections.run_state import OPEN, NodeState, RunState
+from .policy import SECOND_US, NodePolicy
+
+INTERRUPTED = "interrupted"
+EFFECT_CALLS = 1
+"""The last part of an effect key: the number of the call within the node, all have one."""
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """Which attempt of which node a result belongs to, and when it began and ended."""
+
+    node: str
+    component: str
+    number: int
+    started_at: int
+    ended_at: int
+
+
+def succeeded(attempt: Attempt, handle: str, ends: str) -> e.NodeSucceeded:
+    """Record a success."""
+    return e.NodeSucceeded(
+        attempt=attempt.number,
+        component=attempt.component,
+        ended_at=attempt.ended_at,
+        ends=ends,
+        handle=handle,
+        iteration="",
+        node=attempt.node,
+        source_id="",
+        started_at=attempt.started_at,
+    )
+
+
+def failed(
+    attempt: Attempt, code: str, policy: NodePolicy, *, stopping: bool
+) -> tuple[e.NodeFailed, e.NodeRetryScheduled | None]:
+    """Record a failure, and the next attempt where the policy has one.
+
+    Once the run is stopping there is no next attempt: a failure is then final or tolerated.
+    """
+    retry = policy.retry
+    again = not stopping and retry is not None and retry.covers(code, attempt.number)
+    failure = e.NodeFailed(
+        attempt=attempt.number,
+        code=code,
+        component=attempt.component,
+        ended_at=attempt.ended_at,
+        iteration="",
+        node=attempt.node,
+        retried=int(again),
+        source_id="",
+        started_at=attempt.started_at,
+        tolerated=int(policy.continue_on_error and not again),
+    )
+    if not again or retry is None:
+        return failure, None
+    return failure, e.NodeRetryScheduled(
+        attempt=attempt.number + 1,
+        due_at=attempt.ended_at + retry.wait_us(attempt.number),
+        iteration="",
+        node=attempt.node,
+    )
+
+
+def interrupted(node: NodeState, code: str, now: int, *, in_doubt: bool) -> e.NodeInterrupted:
+    """Record that a node was ended from outside."""
+    return e.NodeInterrupted(
+        attempt=node.attempt,
+        code=code,
+        component=node.component,
+        ended_at=now,
+        in_doubt=int(in_doubt),
+        iteration="",
+        node=node.node,
+        source_id="",
+        started_at=node.started_at,
+    )
+
+
+def ending_code(state: RunState) -> str:
+    """Return why open nodes of a stopping run are ended."""
+    if state.cancelling:
+        return state.cancelling
+    return "run_completed" if state.ending and state.ending.status == "completed" else "run_failed"
+
+
+def waits_to_end(state: RunState) -> list[NodeState]:
+    """Return the waits that a stopping run doesn't wait for: delays and retries."""
+    if not state.is_stopping:
+        return []
+    return [node for node in state.nodes.values() if node.phase in ("waiting", "retrying")]
+
+
+def conclusion(
+    state: RunState, *, anything_ready: bool
+) -> e.RunCompleted | e.RunFailed | e.RunCancelled | None:
+    """Return the run's last event once nothing of it is open, else None."""
+    if any(node.phase in OPEN for node in state.nodes.values()):
+        return None
+    ending = state.ending
+    if ending is not None and ending.is_asked_for:
+        return e.RunCancelled(code=ending.code)
+    if ending is not None and ending.status == "failed":
+        return e.RunFailed(code=ending.code, node=ending.node)
+    if ending is not None:
+        return e.RunCompleted(node=ending.node)
+    return None if anything_ready else e.RunCompleted(node="")
+
+
+def after_crash(
+    state: RunState, node: NodeState, policy: NodePolicy
+) -> Literal["again", "fail", "end", "none"]:
+    """Say what becomes of a call that a crash cut off.
+
+    A run that was asked to stop makes no call again; one that is failing does, because a call
+    that was on the wire when the failure came finishes and is logged.
+    """
+    if node.phase != "started":
+        return "none"
+    if state.cancelling:
+        return "end"
+    return "fail" if policy.delivery == "at_most_once" else "again"
+
+
+def is_past(state: RunState, now: int) -> bool:
+    """Tell whether the run's own time is over and nothing has been done about it yet."""
+    return not state.cancelling and now >= deadline(state)
+
+
+def effect_key(state: RunState, node: str) -> str:
+    """Return the idempotency key of a node's call.
+
+    It is the same for every retry and recovery of a run, and the original's where the outcome
+    of the original's call is in doubt, so that the receiver can tell a repeat.
+    """
+    for key in state.origin.in_doubt.split():
+        if key.split(":")[1] == node:
+            return key
+    known = state.nodes.get(node)
+    if known is not None and known.effect_key:
+        return known.effect_key
+    return f"{state.run_id}:{node}:-:{EFFECT_CALLS}"
+
+
+def next_due(waiting: Sequence[NodeState], deadline: int) -> int:
+    """Return when the earliest wait, or the run's time, is over, in microseconds."""
+    return min([deadline, *(node.due_at for node in waiting)])
+
+
+def deadline(state: RunState) -> int:
+    """Return when the run's time is over, in microseconds."""
+    return state.started_at + state.limit_us
+
+
+def wait_us(duration_us: int, policy: NodePolicy) -> tuple[int, bool]:
+    """Return how long a wait lasts, and whether it ends by the node's time-out instead."""
+    if policy.timeout is not None and policy.timeout * SECOND_US < duration_us:
+        return int(policy.timeout * SECOND_US), True
+    return duration_us, False

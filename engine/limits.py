@@ -1,0 +1,22 @@
+"""The limits that the engine works within (contract: each is configurable)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run, a node and the service as a whole may take."""
+
+    run_seconds_max: float = 3600
+    node_seconds_max: float = 300
+    cancel_seconds_max: float = 10
+    """How long calls on the wire may go on after a request to stop."""
+    delay_seconds_max: float = 900
+    nodes_max: int = 500
+    output_bytes_max: int = 256 * 1024
+    active_runs_max: int = 1000
+    active_runs_per_tenant_max: int = 500
+    active_runs_per_workflow_max: int = 500
+    waiting_runs_max: int = 100_000
+    """Accepted runs that may wait for a place; beyond that, new ones are refused."""

@@ -1,0 +1,76 @@
+"""The list of components, and how a node of a definition becomes an instance of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from ..fields import check_fields
+from .component import ConfigError, EffectNode, Json, PureNode, TriggerNode, WaitNode
+from .conditions import BooleanCondition, NumberCondition, StringCondition
+from .control import Delay, Terminate
+from .switch import Switch
+from .transforms import TextTransform
+from .triggers import ManualTrigger, WebhookTrigger
+from .webhook import Webhook
+
+AnyNode: TypeAlias = TriggerNode[Any] | PureNode[Any] | EffectNode[Any] | WaitNode[Any]
+
+_COMPONENTS: tuple[type[AnyNode], ...] = (
+    ManualTrigger,
+    WebhookTrigger,
+    Webhook,
+    Delay,
+    Terminate,
+    TextTransform,
+    StringCondition,
+    NumberCondition,
+    BooleanCondition,
+    Switch,
+)
+CATALOGUE: Final[Mapping[str, type[AnyNode]]] = {kind.component: kind for kind in _COMPONENTS}
+"""Component name, as it stands in a definition, to its class."""
+
+
+def component_of(node: Mapping[str, Json]) -> str | None:
+    """Name a node's component: `data.componentId`, else `type`; null when neither says it."""
+    data = node.get("data")
+    named = data.get("componentId") if isinstance(data, Mapping) else None
+    for name in (named, node.get("type")):
+        if isinstance(name, str) and name:
+            return name
+    return None
+
+
+def compile_node(node: Mapping[str, Json], path: str) -> AnyNode:
+    """Make the instance of a node, whose place in the definition is `path`, as in `nodes[2]`.
+
+    A null in a field that isn't required counts as absent, as editors store it. Raises
+    `ConfigError` with one entry for each faulty field, such as `nodes[2].data.url`.
+    """
+    name = component_of(node)
+    kind = CATALOGUE.get(name or "")
+    where = f"{path}.data"
+    if kind is None:
+        fault = "is required" if name is None else f"there is no component '{name[:64]}'"
+        raise ConfigError({f"{where}.componentId": [fault]})
+    data = node.get("data")
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        raise ConfigError({where: ["must be an object"]})
+    config, errors = check_fields(kind.config_type, _without_nulls(data, kind), where)
+    if config is None:
+        raise ConfigError(errors)
+    try:
+        return kind(config)
+    except ConfigError as error:
+        faults = {f"{where}.{field}": list(what) for field, what in error.errors.items()}
+        raise ConfigError(faults) from error
+
+
+def _without_nulls(data: Mapping[str, Json], kind: type[AnyNode]) -> dict[str, Json]:
+    required = kind.config_type.__struct_fields__[
+        : len(kind.config_type.__struct_fields__) - len(kind.config_type.__struct_defaults__)
+    ]
+    return {name: value for name, value in data.items() if value is not None or name in required}

@@ -1,0 +1,94 @@
+"""Reads runs: a run's events from the journal, folded, for whoever may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..journal import ids
+from ..journal.envelope import Recorded
+from ..journal.journal import Journal
+from ..projections.run_state import RunState, fold
+from .copying import read_whole
+from .errors import NotFoundError, StateError
+from .workflows import Workflows
+
+
+class RunRequestBody(msgspec.Struct, frozen=True):
+    """The body of `run.requested`."""
+
+    by: str
+    payload: dict[str, Any] | None = None
+    """None where the run inherits another run's payload."""
+
+
+_decode_request = msgspec.json.Decoder(RunRequestBody).decode
+
+
+class LoadedRun(msgspec.Struct, frozen=True):
+    """A run as its stream tells it."""
+
+    state: RunState
+    events: Sequence[Recorded]
+
+
+class Runs:
+    """Finds runs and their trigger payloads."""
+
+    def __init__(self, journal: Journal, workflows: Workflows) -> None:
+        self._journal = journal
+        self._workflows = workflows
+
+    async def find(self, tenant: str, run_id: str, *, deleted_too: bool = False) -> LoadedRun:
+        """Load a run of this tenant at the durable head.
+
+        Raises:
+            NotFoundError: there is none, it is another tenant's, or its workflow was deleted.
+        """
+        first = (
+            await self._journal.read_stream(run_id, limit=1) if ids.is_run(run_id) else ()
+        )
+        if not first or first[0].tenant != tenant:
+            raise NotFoundError("run")
+        loaded = await self.load(run_id)
+        try:
+            await self._workflows.find(
+                tenant, loaded.state.origin.workflow, deleted_too=deleted_too
+            )
+        except NotFoundError:
+            raise NotFoundError("run") from None
+        return loaded
+
+    async def load(self, run_id: str) -> LoadedRun:
+        """Load a run, whoever's it is."""
+        events: list[Recorded] = []
+        async for page in read_whole(self._journal, run_id):
+            events.extend(page)
+        return LoadedRun(fold(run_id, events), events)
+
+    async def payload(self, state: RunState) -> dict[str, Any]:
+        """Read a run's trigger payload, which reruns and resumes share with their original.
+
+        Raises:
+            StateError: `payload_erased`.
+        """
+        body_at = await self.payload_at(state)
+        bodies = await self._journal.read_bodies([body_at])
+        if body_at not in bodies:
+            raise StateError("payload_erased", "The run's trigger payload was erased.")
+        return payload_of(bodies[body_at].data)
+
+    async def payload_at(self, state: RunState) -> int:
+        """Return the position of the body that holds a run's trigger payload."""
+        owner = state.origin.payload_run
+        if not owner:
+            return state.requested_body_at
+        events = await self._journal.read_stream(owner, limit=1)
+        return events[0].body_at
+
+
+def payload_of(body: bytes) -> dict[str, Any]:
+    """Read the trigger payload out of the body of `run.requested`."""
+    return _decode_request(body).payload or {}

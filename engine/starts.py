@@ -1,0 +1,311 @@
+"""The three ways in: execute, rerun and resume, each one commit that makes a run.
+
+They are one operation, a run that continues from a consistent cut: the empty one for execute
+and rerun, the chosen node's for resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ..journal import events as e
+from ..journal import ids
+from ..journal.actors import Pseudonyms
+from ..journal.clock import IdSource
+from ..journal.envelope import Recorded
+from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, StreamWrite
+from ..projections.run_state import RunState
+from ..projections.workflow_state import WorkflowState
+from .caller import Caller
+from .cut import Cut, check_compatible, cut, reachable, replayable, replayed
+from .definition import Definition
+from .errors import NodeNotFoundError, StateError
+from .runs import LoadedRun, RunRequestBody, Runs
+from .transcript import EVENTS_PER_COMMIT_MAX
+from .workflows import Workflows, check_payload, until_no_conflict
+
+Which = Literal["original", "current"]
+_encode = msgspec.json.Encoder().encode
+# The request itself takes one place in the first commit.
+_FIRST_REPLAYED_MAX: Final = EVENTS_PER_COMMIT_MAX - 1
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A run that was accepted, or had been accepted by an earlier call of the same request."""
+
+    run_id: str
+    events: Sequence[Recorded]
+    repeated: bool
+    body: bytes
+    """The body of `run.requested`, empty for a repeated call."""
+    payload: dict[str, Any]
+    """Empty for a repeated call."""
+    outputs: dict[str, Any]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a resume would keep and execute."""
+
+    replayed: tuple[str, ...]
+    executed: tuple[str, ...]
+    definition: Which
+
+
+class _Resume(msgspec.Struct, frozen=True):
+    chosen: str
+    original: LoadedRun
+    state: WorkflowState
+    number: int
+    cut: Cut
+
+
+class Starts:
+    """Makes runs."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ids_: IdSource,
+        pseudonyms: Pseudonyms,
+        workflows: Workflows,
+        runs: Runs,
+    ) -> None:
+        self._journal = journal
+        self._ids = ids_
+        self._pseudonyms = pseudonyms
+        self._workflows = workflows
+        self._runs = runs
+
+    async def execute(
+        self,
+        caller: Caller,
+        workflow_id: str,
+        payload: dict[str, Any],
+        *,
+        origin: str,
+        trigger_type: str,
+        request: RequestKey | None,
+    ) -> Started:
+        """Start a run of the current version.
+
+        Raises:
+            NotFoundError: there is no such workflow.
+            StateError: `workflow_inactive`.
+            InvalidError: the payload breaks the trigger's schema.
+        """
+
+        async def attempt() -> Started:
+            state = await self._workflows.find(caller.tenant, workflow_id)
+            if request is not None and (earlier := await self._journal.requested(request)):
+                return _repeated(earlier)
+            if not state.is_active:
+                raise StateError("workflow_inactive", "The workflow is not active.")
+            number = state.current.number
+            definition = await self._workflows.definition(state, number)
+            check_payload(definition, _checked_part(payload, trigger_type))
+            facts = _request_facts(state, number, origin, trigger_type, request)
+            return await self._begin(caller, state, facts, payload, request)
+
+        return await until_no_conflict(attempt)
+
+    async def rerun(
+        self, caller: Caller, run_id: str, which: Which, request: RequestKey | None
+    ) -> Started:
+        """Start a run with an ended run's trigger payload.
+
+        Raises:
+            NotFoundError: there is no such run.
+            StateError: `run_not_finished`, `payload_erased`.
+            InvalidError: the payload breaks the current schema.
+        """
+
+        async def attempt() -> Started:
+            original = (await self._runs.find(caller.tenant, run_id)).state
+            if request is not None and (earlier := await self._journal.requested(request)):
+                return _repeated(earlier)
+            if not original.is_ended:
+                raise StateError("run_not_finished", "The run has not ended yet.")
+            state = await self._workflows.find(caller.tenant, original.origin.workflow)
+            number = _number(original, state, which)
+            payload = await self._runs.payload(original)
+            trigger_type = original.origin.trigger_type
+            if which == "current":
+                definition = await self._workflows.definition(state, number)
+                check_payload(definition, _checked_part(payload, trigger_type))
+            facts = msgspec.structs.replace(
+                _request_facts(state, number, "rerun", trigger_type, request),
+                original_run=original.run_id,
+                original_version=original.version,
+                payload_run=original.origin.payload_run or original.run_id,
+            )
+            return await self._begin(caller, state, facts, payload, request)
+
+        return await until_no_conflict(attempt)
+
+    async def plan_resume(
+        self, caller: Caller, run_id: str, node: str, which: Which, *, allow_completed: bool
+    ) -> Plan:
+        """Say what a resume would keep and execute, writing nothing.
+
+        Raises:
+            As `resume`.
+        """
+        original = await self._runs.find(caller.tenant, run_id)
+        made = await self._cut(original, node, which, allow_completed=allow_completed)
+        return Plan(made.cut.kept, made.cut.executed, which)
+
+    async def resume(
+        self,
+        caller: Caller,
+        run_id: str,
+        node: str,
+        which: Which,
+        *,
+        allow_completed: bool,
+        request: RequestKey | None,
+    ) -> Started:
+        """Start a run from the consistent cut at a node of an ended run.
+
+        Raises:
+            NotFoundError: there is no such run.
+            StateError: `run_not_failed`, `definition_incompatible`, `payload_erased`.
+            NodeNotFoundError, NodeNotCompletedError: nothing resumes from that node.
+        """
+
+        async def attempt() -> Started:
+            original = await self._runs.find(caller.tenant, run_id)
+            if request is not None and (earlier := await self._journal.requested(request)):
+                return _repeated(earlier)
+            made = await self._cut(original, node, which, allow_completed=allow_completed)
+            payload = await self._runs.payload(original.state)
+            replays = list(replayable(original.events, made.cut.kept))
+            outputs = await self._kept_outputs(original.state, made.cut.kept)
+            facts = msgspec.structs.replace(
+                _request_facts(
+                    made.state,
+                    made.number,
+                    "resume",
+                    original.state.origin.trigger_type,
+                    request,
+                ),
+                chosen_node=node,
+                in_doubt=" ".join(made.cut.in_doubt),
+                kept=" ".join(made.cut.kept),
+                original_run=original.state.run_id,
+                original_version=original.state.version,
+                payload_run=original.state.origin.payload_run or original.state.run_id,
+                replayed_total=len(replays),
+            )
+            started = await self._begin(caller, made.state, facts, payload, request, replays)
+            return msgspec.structs.replace(started, outputs=outputs)
+
+        return await until_no_conflict(attempt)
+
+    async def _cut(
+        self, original: LoadedRun, node: str, which: Which, *, allow_completed: bool
+    ) -> _Resume:
+        run = original.state
+        workflow = await self._workflows.find(run.tenant, run.origin.workflow)
+        if not run.is_ended:
+            raise StateError("run_not_failed", "The run has not ended yet, so it can't be resumed.")
+        if run.status == "completed" and not allow_completed:
+            raise StateError("run_not_failed", "The run completed; nothing of it failed.")
+        old = await self._workflows.definition(workflow, run.origin.workflow_version)
+        if node not in old.graph.incoming:
+            raise NodeNotFoundError(node)
+        made = cut(old.graph, run, node)
+        number = _number(run, workflow, which)
+        if which == "current":
+            made = await self._moved(old, workflow, number, made, run)
+        return _Resume(node, original, workflow, number, made)
+
+    async def _moved(
+        self, old: Definition, workflow: WorkflowState, number: int, made: Cut, run: RunState
+    ) -> Cut:
+        """Carry a cut over to the current definition."""
+        new = await self._workflows.definition(workflow, number)
+        check_compatible(old.graph, new.graph, new.components, made, run)
+        return msgspec.structs.replace(made, executed=reachable(new.graph, run, made.kept))
+
+    async def _kept_outputs(self, state: RunState, kept: Sequence[str]) -> dict[str, Any]:
+        """Read what the kept nodes passed on, which the nodes after them need.
+
+        Raises:
+            StateError: `payload_erased`.
+        """
+        positions = {node: state.nodes[node].body_at for node in kept}
+        bodies = await self._journal.read_bodies(list(positions.values()))
+        if any(position not in bodies for position in positions.values()):
+            raise StateError("payload_erased", "An output that the new run needs was erased.")
+        return {
+            node: msgspec.json.decode(bodies[position].data)
+            for node, position in positions.items()
+        }
+
+    async def _begin(
+        self,
+        caller: Caller,
+        state: WorkflowState,
+        facts: e.RunRequested,
+        payload: dict[str, Any],
+        request: RequestKey | None,
+        replays: Sequence[Recorded] = (),
+    ) -> Started:
+        run_id = self._ids.new(ids.RUN)
+        inherited = facts.payload_run != ""
+        body = _encode(RunRequestBody(caller.subject, None if inherited else payload))
+        events = [NewEvent(self._ids.new(), facts, body)]
+        events.extend(
+            replayed(event, self._ids.new()) for event in islice(replays, _FIRST_REPLAYED_MAX)
+        )
+        write = StreamWrite(run_id, 0, events, caller.metadata(self._pseudonyms))
+        guard = (state.workflow_id, state.version)
+        appended = await self._journal.append(Commit([write], guards=[guard], request=request))
+        if appended.repeated:
+            return _repeated(appended)
+        return Started(run_id, appended.events, False, body, payload, {})
+
+
+def _repeated(appended: Appended) -> Started:
+    return Started(appended.events[0].stream, appended.events, True, b"", {}, {})
+
+
+def _number(original: RunState, workflow: WorkflowState, which: Which) -> int:
+    if which == "current":
+        return workflow.current.number
+    return original.origin.workflow_version
+
+
+def _checked_part(payload: dict[str, Any], trigger_type: str) -> dict[str, Any]:
+    """Return what the trigger's schema is about: of a webhook call, the body it sent."""
+    part = payload.get("webhook_payload") if trigger_type == "webhook" else payload
+    return part if isinstance(part, dict) else {"value": part}
+
+
+def _request_facts(
+    state: WorkflowState,
+    number: int,
+    origin: str,
+    trigger_type: str,
+    request: RequestKey | None,
+) -> e.RunRequested:
+    return e.RunRequested(
+        chosen_node="",
+        idempotency_digest=request.digest if request else "",
+        idempotency_key=request.key if request else "",
+        idempotency_scope=request.scope if request else "",
+        in_doubt="",
+        kept="",
+        origin=origin,
+        original_run="",
+        original_version=0,
+        payload_run="",
+        replayed_total=0,
+        trigger_type=trigger_type,
+        workflow=state.workflow_id,
+        workflow_version=number,
+    )

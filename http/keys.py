@@ -1,0 +1,151 @@
+"""The service's own keys: taken from the settings, else made once in the data directory.
+
+A key file appears whole or not at all: it is written under another name, synced, and then
+linked, which fails if the name is taken. So two processes that start together agree on one key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+from .setting_types import SettingsError
+from .settings import Settings
+
+JWT_SECRET_NAME = "jwt_secret"
+VAULT_KEY_NAME = "vault_key"
+JWT_SECRET_BYTES_MIN = 32
+VAULT_KEY_BYTES = 32
+_KEY_FILE_BYTES_MAX = 8192
+
+
+def jwt_secret(settings: Settings) -> tuple[str, bool]:
+    """Return the secret of HS256 tokens, and whether this call made it.
+
+    Raises `SettingsError` where it can't be read, made or trusted.
+    """
+    if settings.jwt_secret:
+        return settings.jwt_secret, False
+    if settings.jwt_secret_file:
+        return _checked_secret(_read(settings.jwt_secret_file), settings.jwt_secret_file), False
+    return load_or_create_jwt_secret(settings.data)
+
+
+def vault_key(settings: Settings) -> tuple[bytes, bool]:
+    """Return the 32 bytes that secrets are encrypted with, and whether this call made them.
+
+    Raises `SettingsError` where they can't be read, made or trusted.
+    """
+    if settings.vault_key:
+        return _decoded_key(settings.vault_key, "REFOLD_VAULT_KEY"), False
+    if settings.vault_key_file:
+        path = settings.vault_key_file
+        return _decoded_key(_read(path), str(path)), False
+    return load_or_create_vault_key(settings.data)
+
+
+def load_or_create_jwt_secret(data: Path) -> tuple[str, bool]:
+    """Read the secret of HS256 tokens from the data directory, or make it there."""
+    text, created = _load_or_create(data, JWT_SECRET_NAME)
+    return _checked_secret(text, data / JWT_SECRET_NAME), created
+
+
+def load_or_create_vault_key(data: Path) -> tuple[bytes, bool]:
+    """Read the vault key from the data directory, or make it there."""
+    text, created = _load_or_create(data, VAULT_KEY_NAME)
+    return _decoded_key(text, str(data / VAULT_KEY_NAME)), created
+
+
+def _load_or_create(data: Path, name: str) -> tuple[str, bool]:
+    path = data / name
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        created = not os.path.lexists(path) and _create(path)
+    except OSError as error:
+        raise _trouble("The data directory", data, "be written", error) from error
+    return _read(path, private=True), created
+
+
+def _create(path: Path) -> bool:
+    """Write a new random key; False if another process was first."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(VAULT_KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    finally:
+        Path(temporary).unlink()
+    _sync_directory(path.parent)
+    return True
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a new name durable: the file's own sync does not cover the directory's entry."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, *, private: bool = False) -> str:
+    """Read a key file; `private` demands that nobody but its owner may.
+
+    Files named by a setting are exempt: secret mounts of containers are readable by design.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _unusable(path, "is not a file")
+            mode = stat.S_IMODE(status.st_mode)
+            if private and mode & 0o077:
+                raise _unusable(path, f"has mode {mode:04o}; others may read it: chmod 600 it")
+            content = file.read(_KEY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise _trouble("The key file", path, "be read", error) from error
+    if len(content) > _KEY_FILE_BYTES_MAX:
+        raise _unusable(path, f"is larger than {_KEY_FILE_BYTES_MAX} bytes")
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise _unusable(path, "is not text") from None
+
+
+def _checked_secret(text: str, path: Path) -> str:
+    size = len(text.encode())
+    if size < JWT_SECRET_BYTES_MIN:
+        raise _unusable(path, f"holds {size} bytes; a secret has {JWT_SECRET_BYTES_MIN} at least")
+    return text
+
+
+def _decoded_key(text: str, source: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != VAULT_KEY_BYTES:
+        raise SettingsError(
+            VAULT_KEY_NAME, f"{source} is not usable; it expects {VAULT_KEY_BYTES} bytes in base64."
+        )
+    return key
+
+
+def _unusable(path: Path, fault: str) -> SettingsError:
+    return SettingsError(path.name, f"The key file {path} {fault}.")
+
+
+def _trouble(what: str, path: Path, verb: str, error: OSError) -> SettingsError:
+    return SettingsError(path.name, f"{what} {path} can't {verb}: {error.strerror or error}.")

@@ -1,0 +1,304 @@
+"""`RunState`: what a run is, folded from its events. The first and most important projection.
+
+It reads facts alone, never a body, so a fold is cheap and an erased run keeps its structure.
+The same fold serves the engine's decisions, the answer to `GET /workflows/runs/{id}`, the views
+and an auditor's replay.
+
+Rules of this file:
+
+1. `evolve` accepts whatever happened; facts are not argued with.
+2. No clock, no randomness, no input or output.
+3. The first decisive event (an untolerated failure or a `terminate`) is the run's ending; a
+   later one is only logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ..journal import events as e
+from ..journal.envelope import Recorded
+
+Status = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
+Phase = Literal[
+    "started", "waiting", "retrying", "succeeded", "tolerated", "failed", "interrupted"
+]
+LogStatus = Literal["success", "error", "warning"]
+
+SETTLED: Final = frozenset({"succeeded", "tolerated"})
+"""Phases after which a node's outgoing edges are taken or dead."""
+OPEN: Final = frozenset({"started", "waiting", "retrying"})
+"""Phases in which something is still to come of a node."""
+
+
+class NodeState(msgspec.Struct, gc=False):
+    """Where a node stands."""
+
+    node: str
+    component: str
+    phase: Phase
+    attempt: int
+    started_at: int
+    due_at: int = 0
+    """When a waiting or retrying node goes on, in microseconds."""
+    handle: str = ""
+    effect_key: str = ""
+    in_doubt: bool = False
+    """A call of this node was on the wire and nobody knows its outcome."""
+    body_at: int = 0
+    """The position of the body with the newest outcome: the node's value in the context."""
+    terminates: bool = False
+    """The node is a `terminate`, which no resume keeps."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """One finished node attempt."""
+
+    event_id: str
+    node: str
+    component: str
+    status: LogStatus
+    created_at: int
+    started_at: int
+    attempt: int
+    iteration: str
+    source_id: str
+    position: int
+    body_at: int
+
+
+class Ending(msgspec.Struct, frozen=True, gc=False):
+    """Why a run ends: the first untolerated failure, a `terminate`, or a request to stop."""
+
+    status: Literal["completed", "failed"]
+    code: str
+    node: str
+    body_at: int
+    """The position of the body that says more: the failure's, the terminate's or the request's."""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """True where a request to stop, not a node, decided it."""
+        return self.node == ""
+
+
+class RunState(msgspec.Struct):
+    """A run, as far as its facts tell."""
+
+    run_id: str
+    version: int = 0
+    last_event_id: str = ""
+    tenant: str = ""
+    actor: str = ""
+    corr: str = ""
+    status: Status = "pending"
+    requested: e.RunRequested | None = None
+    requested_position: int = 0
+    requested_body_at: int = 0
+    created_at: int = 0
+    started_at: int = 0
+    limit_us: int = 0
+    ended_at: int = 0
+    replayed: int = 0
+    """How many events of the original's cut have been copied so far."""
+    cancelling: str = ""
+    """The code of a request to stop (`cancelled`, `run_timeout`), "" without one."""
+    ending: Ending | None = None
+    failed_node: str = ""
+    message_at: int = 0
+    """The position of the body with the error message, 0 unless failed."""
+    nodes: dict[str, NodeState] = msgspec.field(default_factory=dict)
+    log: list[LogEntry] = msgspec.field(default_factory=list)
+
+    @property
+    def is_ended(self) -> bool:
+        """True once the run's last event is in."""
+        return self.ended_at > 0
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from the moment after which no new node starts."""
+        return self.ending is not None or self.cancelling != ""
+
+    @property
+    def origin(self) -> e.RunRequested:
+        """The request that made the run."""
+        assert self.requested is not None, "a run's first event is run.requested"
+        return self.requested
+
+
+def fold(run_id: str, events: Iterable[Recorded]) -> RunState:
+    """Fold a run's events from the first one on."""
+    state = RunState(run_id)
+    for event in events:
+        evolve(state, event)
+    return state
+
+
+def evolve(state: RunState, event: Recorded) -> None:
+    """Bring the state past one event of its stream."""
+    state.version = event.version
+    state.last_event_id = event.id
+    if event.src:
+        state.replayed += 1
+    step = _STEPS.get(type(event.facts))
+    if step is not None:
+        step(state, event, event.facts)
+
+
+def _requested(state: RunState, event: Recorded, facts: e.RunRequested) -> None:
+    state.requested = facts
+    state.requested_position = event.position
+    state.requested_body_at = event.body_at
+    state.tenant, state.actor, state.corr = event.tenant, event.actor, event.corr
+    state.created_at = event.at
+
+
+def _started(state: RunState, event: Recorded, facts: e.RunStarted) -> None:
+    del event
+    state.status = "running"
+    state.started_at = facts.started_at
+    state.limit_us = facts.limit_us
+
+
+def _completed(state: RunState, event: Recorded, facts: e.RunCompleted) -> None:
+    del facts
+    state.status = "completed"
+    state.ended_at = event.at
+
+
+def _failed(state: RunState, event: Recorded, facts: e.RunFailed) -> None:
+    state.status = "failed"
+    state.ended_at = event.at
+    state.failed_node = facts.node
+    state.message_at = event.body_at
+
+
+def _cancelled(state: RunState, event: Recorded, facts: e.RunCancelled) -> None:
+    del facts
+    state.status = "failed"
+    state.ended_at = event.at
+    state.message_at = event.body_at
+
+
+def _cancel_requested(state: RunState, event: Recorded, facts: e.RunCancelRequested) -> None:
+    state.cancelling = facts.code
+    if state.ending is None:
+        state.ending = Ending("failed", facts.code, "", event.body_at)
+
+
+def _node_started(state: RunState, event: Recorded, facts: e.NodeStarted) -> None:
+    del event
+    state.nodes[facts.node] = NodeState(
+        facts.node,
+        facts.component,
+        "started",
+        facts.attempt,
+        facts.started_at,
+        effect_key=facts.effect_key,
+    )
+
+
+def _timer_set(state: RunState, event: Recorded, facts: e.TimerSet) -> None:
+    del event
+    node = state.nodes[facts.node]
+    node.phase = "waiting"
+    node.due_at = facts.due_at
+
+
+def _node_succeeded(state: RunState, event: Recorded, facts: e.NodeSucceeded) -> None:
+    node = _attempt(state, facts)
+    node.phase = "succeeded"
+    node.handle = facts.handle
+    node.body_at = event.body_at
+    node.terminates = facts.ends != ""
+    if state.ending is None and facts.ends == "completed":
+        state.ending = Ending("completed", "terminated", facts.node, event.body_at)
+    elif state.ending is None and facts.ends == "failed":
+        state.ending = Ending("failed", "terminated", facts.node, event.body_at)
+    _log(state, event, facts, "success")
+
+
+def _node_failed(state: RunState, event: Recorded, facts: e.NodeFailed) -> None:
+    node = _attempt(state, facts)
+    node.body_at = event.body_at
+    # The outcome of a call that a crash cut off is as unknown as that of one still on the wire.
+    node.in_doubt = facts.code == "interrupted"
+    if facts.retried:
+        node.phase = "retrying"
+    elif facts.tolerated:
+        node.phase = "tolerated"
+    else:
+        node.phase = "failed"
+        if state.ending is None:
+            state.ending = Ending("failed", facts.code, facts.node, event.body_at)
+    went_on = node.phase != "failed" or (
+        state.ending is not None and state.ending.status == "completed"
+    )
+    _log(state, event, facts, "warning" if went_on else "error")
+
+
+def _node_interrupted(state: RunState, event: Recorded, facts: e.NodeInterrupted) -> None:
+    node = _attempt(state, facts)
+    node.phase = "interrupted"
+    node.in_doubt = facts.in_doubt == 1
+    node.body_at = event.body_at
+    _log(state, event, facts, "warning")
+
+
+def _retry_scheduled(state: RunState, event: Recorded, facts: e.NodeRetryScheduled) -> None:
+    del event
+    state.nodes[facts.node].due_at = facts.due_at
+
+
+_Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
+
+
+def _attempt(state: RunState, facts: _Outcome) -> NodeState:
+    """Return the node's state: a pure node has no start of its own before its outcome."""
+    node = state.nodes.get(facts.node)
+    if node is None:
+        node = NodeState(
+            facts.node, facts.component, "started", facts.attempt, facts.started_at
+        )
+        state.nodes[facts.node] = node
+    node.attempt = facts.attempt
+    node.due_at = 0
+    return node
+
+
+def _log(state: RunState, event: Recorded, facts: _Outcome, status: LogStatus) -> None:
+    state.log.append(
+        LogEntry(
+            event.id,
+            facts.node,
+            facts.component,
+            status,
+            facts.ended_at,
+            facts.started_at,
+            facts.attempt,
+            facts.iteration,
+            facts.source_id,
+            event.position,
+            event.body_at,
+        )
+    )
+
+
+_STEPS: Final[dict[type[e.Facts], Callable[[RunState, Recorded, Any], None]]] = {
+    e.RunRequested: _requested,
+    e.RunStarted: _started,
+    e.RunCompleted: _completed,
+    e.RunFailed: _failed,
+    e.RunCancelRequested: _cancel_requested,
+    e.RunCancelled: _cancelled,
+    e.NodeStarted: _node_started,
+    e.NodeSucceeded: _node_succeeded,
+    e.NodeFailed: _node_failed,
+    e.NodeInterrupted: _node_interrupted,
+    e.NodeRetryScheduled: _retry_scheduled,
+    e.TimerSet: _timer_set,
+}

@@ -1,0 +1,70 @@
+"""`WorkflowState`: what a workflow is, folded from the facts of its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ..journal import events as e
+from ..journal.envelope import Recorded
+
+
+class WorkflowVersion(msgspec.Struct, frozen=True, gc=False):
+    """One immutable version of a workflow."""
+
+    number: int
+    at: int
+    actor: str
+    body_at: int
+    """The position of the body with the definition."""
+    webhook_hash: str
+
+
+class WorkflowState(msgspec.Struct):
+    """A workflow, as far as its facts tell."""
+
+    workflow_id: str
+    version: int = 0
+    """The version of its stream: what a commit that relies on this state guards."""
+    tenant: str = ""
+    is_active: bool = False
+    is_deleted: bool = False
+    created_at: int = 0
+    versions: list[WorkflowVersion] = msgspec.field(default_factory=list)
+
+    @property
+    def current(self) -> WorkflowVersion:
+        """The newest version."""
+        return self.versions[-1]
+
+    @property
+    def exists(self) -> bool:
+        """True while the workflow is defined and not deleted."""
+        return bool(self.versions) and not self.is_deleted
+
+
+def fold(workflow_id: str, events: Iterable[Recorded]) -> WorkflowState:
+    """Fold a workflow's events from the first one on."""
+    state = WorkflowState(workflow_id)
+    for event in events:
+        evolve(state, event)
+    return state
+
+
+def evolve(state: WorkflowState, event: Recorded) -> None:
+    """Bring the state past one event of its stream."""
+    state.version = event.version
+    facts = event.facts
+    if isinstance(facts, e.WorkflowDefined):
+        if not state.versions:
+            state.created_at = event.at
+            state.tenant = event.tenant
+        state.is_active = facts.active == 1
+        state.versions.append(
+            WorkflowVersion(
+                facts.workflow_version, event.at, event.actor, event.body_at, facts.webhook_hash
+            )
+        )
+    elif isinstance(facts, e.WorkflowDeleted):
+        state.is_deleted = True

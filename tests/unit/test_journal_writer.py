@@ -1,0 +1,419 @@
+"""The writer thread: groups, a full queue, a full disk, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refold.journal import sqlite_writer
+from refold.journal.clock import SystemClock
+from refold.journal.errors import (
+    ConflictError,
+    CorruptStoreError,
+    InvalidCommitError,
+    OverloadedError,
+    StoreClosedError,
+    StoreFailedError,
+)
+from refold.journal.journal import Appended, RequestKey
+from refold.journal.sqlite_file import open_writer
+from refold.journal.sqlite_store import SqliteJournal
+from tests.support.journal_kit import (
+    START_US,
+    FakeClock,
+    commit,
+    commits_in_log,
+    held_up,
+    opened,
+    raw,
+    requested,
+    started,
+    write,
+)
+
+
+@asynccontextmanager
+async def opened_with_writer(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[SqliteJournal, sqlite3.Connection]]:
+    """Open a journal and lay hands on its writer's connection."""
+    live: list[sqlite3.Connection] = []
+
+    def kept(path: Path) -> sqlite3.Connection:
+        live.append(open_writer(path))
+        return live[-1]
+
+    monkeypatch.setattr("refold.journal.sqlite_store.open_writer", kept)
+    monkeypatch.setattr(sqlite_writer, "PROBE_SECONDS", 0.01)
+    async with opened(directory) as journal:
+        yield journal, live[0]
+
+
+async def queued(*appends: Coroutine[Any, Any, Appended]) -> list[asyncio.Task[Appended]]:
+    """Start appends and let each of them reach the queue."""
+    tasks = [asyncio.create_task(append) for append in appends]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another thread brings about."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def leave_pages(connection: sqlite3.Connection, free: int) -> None:
+    """Make the disk full after so many more pages: SQLite itself then answers SQLITE_FULL."""
+    used = connection.execute("PRAGMA page_count").fetchone()[0]
+    limit = connection.execute(f"PRAGMA max_page_count = {used + free}").fetchone()[0]
+    assert limit == used + free
+
+
+def test_what_waits_together_is_committed_together(tmp_path: Path) -> None:
+    """One fsync serves many callers; the log itself counts the commits."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            before = commits_in_log(tmp_path)
+            with held_up(tmp_path / "journal.db"):
+                tasks = await queued(
+                    *(journal.append(commit(write(f"s{n}", 0))) for n in range(100))
+                )
+            await asyncio.gather(*tasks)
+            # The writer may have taken the first few by themselves before it had to wait.
+            assert 1 <= commits_in_log(tmp_path) - before <= 2
+            times = {event.at for event in await journal.read_all(1)}
+            assert len(times) <= 2
+
+    asyncio.run(main())
+
+
+def test_one_at_a_time_is_one_commit_each(tmp_path: Path) -> None:
+    """The same count, where nothing waits: so the test above measures what it says."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            before = commits_in_log(tmp_path)
+            for n in range(10):
+                await journal.append(commit(write("a", n)))
+            assert commits_in_log(tmp_path) - before == 10
+
+    asyncio.run(main())
+
+
+def test_a_group_has_at_most_the_size_it_is_given(tmp_path: Path) -> None:
+    """A burst must not make one transaction of everything."""
+
+    async def main() -> None:
+        async with opened(tmp_path, batch_max=4) as journal:
+            sizes: list[int] = []
+            journal.subscribe(lambda events: sizes.append(len(events)))
+            with held_up(tmp_path / "journal.db"):
+                tasks = await queued(
+                    *(journal.append(commit(write(f"s{n}", 0))) for n in range(20))
+                )
+            await asyncio.gather(*tasks)
+            assert sum(sizes) == 20
+            assert max(sizes) == 4
+
+    asyncio.run(main())
+
+
+def test_a_refused_append_leaves_the_rest_of_its_group_untouched(tmp_path: Path) -> None:
+    """Later appends of a group see the earlier ones, refused ones leave no trace."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            key = RequestKey("s", "k", "d")
+            with held_up(tmp_path / "journal.db"):
+                tasks = await queued(
+                    journal.append(commit(write("other", 0))),
+                    journal.append(commit(write("a", 0), request=key)),
+                    journal.append(commit(write("a", 0))),
+                    journal.append(commit(write("a", 1))),
+                    journal.append(commit(write("z", 0), request=key)),
+                )
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            shown = [
+                type(answer) if isinstance(answer, BaseException) else answer.repeated
+                for answer in answers
+            ]
+            assert shown == [False, False, ConflictError, False, True]
+            assert journal.head == 4
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_append_is_still_committed(tmp_path: Path) -> None:
+    """A client that hangs up aborts nothing, and its group least of all."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            told: list[str] = []
+            journal.subscribe(lambda events: told.extend(event.stream for event in events))
+            with held_up(tmp_path / "journal.db"):
+                gone, stays = await queued(
+                    journal.append(commit(write("gone", 0))),
+                    journal.append(commit(write("stays", 0))),
+                )
+                gone.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await gone
+            await stays
+            assert [len(await journal.read_stream(s)) for s in ("gone", "stays")] == [1, 1]
+            assert sorted(told) == ["gone", "stays"]
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_refuses_the_impatient_and_lets_the_patient_wait(tmp_path: Path) -> None:
+    """A request is better answered 503 at once; the engine's own steps must not get lost."""
+
+    async def main() -> None:
+        async with opened(tmp_path, queue_max=2) as journal:
+            with held_up(tmp_path / "journal.db"):
+                tasks = await queued(
+                    journal.append(commit(write("a", 0))),
+                    journal.append(commit(write("b", 0))),
+                )
+                with pytest.raises(OverloadedError, match="queue is full"):
+                    await journal.append(commit(write("c", 0)))
+                tasks += await queued(
+                    *(journal.append(commit(write(f"p{n}", 0)), patient=True) for n in range(7))
+                )
+            await asyncio.gather(*tasks)
+            assert journal.head == 10
+            assert await journal.read_stream("c") == []
+            await journal.append(commit(write("c", 0)))
+
+    asyncio.run(main())
+
+
+def test_closing_drains_the_queue_and_turns_away_who_waits_for_a_place(tmp_path: Path) -> None:
+    """What was taken in is kept; who was still outside hears so, and hangs on nothing."""
+
+    async def main() -> None:
+        hold = held_up(tmp_path / "journal.db")
+        async with opened(tmp_path, queue_max=3) as journal:
+            hold.__enter__()
+            taken = await queued(*(journal.append(commit(write(f"s{n}", 0))) for n in range(3)))
+            waiting = await queued(
+                *(journal.append(commit(write(f"w{n}", 0)), patient=True) for n in range(3))
+            )
+            asyncio.get_running_loop().call_later(0.05, hold.__exit__, None, None, None)
+        assert len(await asyncio.gather(*taken)) == 3
+        for refused in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(refused, StoreClosedError)
+        assert not journal.is_writable
+        with pytest.raises(StoreClosedError, match="the journal is closed"):
+            await journal.append(commit(write("late", 0)))
+        with pytest.raises(StoreClosedError, match="the journal is closed"):
+            await journal.read_all()
+        async with opened(tmp_path) as journal:
+            assert {event.stream for event in await journal.read_all(1)} == {"s0", "s1", "s2"}
+
+    asyncio.run(main())
+
+
+def test_an_impatient_shutdown_still_waits_for_the_writer(tmp_path: Path) -> None:
+    """Else the lock would be let go of while a commit is under way."""
+
+    async def main() -> None:
+        hold = held_up(tmp_path / "journal.db")
+        entered = asyncio.Event()
+
+        async def serve() -> None:
+            async with opened(tmp_path) as journal:
+                hold.__enter__()
+                await queued(journal.append(commit(write("a", 0))))
+                entered.set()
+                await asyncio.Event().wait()
+
+        service = asyncio.create_task(serve())
+        await entered.wait()
+        service.cancel()
+        await asyncio.sleep(0)
+        release = asyncio.get_running_loop().run_in_executor(None, hold.__exit__, None, None, None)
+        service.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await service
+        await release
+        async with opened(tmp_path) as journal:
+            assert len(await journal.read_stream("a")) == 1
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_loses_nothing_and_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole group hears of it, readers and subscribers nothing, and space mends it."""
+
+    async def main() -> None:
+        async with opened_with_writer(tmp_path, monkeypatch) as (journal, writer):
+            told: list[int] = []
+            journal.subscribe(lambda events: told.extend(event.position for event in events))
+            first = await journal.append(commit(write("a", 0, started(b"kept"))))
+            leave_pages(writer, 20)
+            with held_up(tmp_path / "journal.db"):
+                alone = await queued(journal.append(commit(write("alone", 0))))
+                await asyncio.sleep(0.05)  # the writer has taken it, and waits for the lock
+                key = RequestKey("s", "k", "d")
+                group = await queued(
+                    journal.append(commit(write("b", 0, requested("w")), request=key)),
+                    journal.append(commit(write("c", 0, started(bytes(500_000))))),
+                    journal.append(commit(write("a", 7))),
+                )
+            await asyncio.gather(*alone)
+            answers = await asyncio.gather(*group, return_exceptions=True)
+            for answer in answers:
+                assert isinstance(answer, StoreFailedError)
+                assert "database or disk is full" in str(answer)
+            assert len({id(answer) for answer in answers}) == 3
+            assert (journal.head, told) == (3, [2, 3])
+            assert await journal.holds() == []
+            assert [event.id for event in await journal.read_stream("a")] == [first.events[0].id]
+            assert not (await journal.append(commit(write("b", 0), request=key))).repeated
+            assert journal.is_writable
+
+    asyncio.run(main())
+
+
+def test_a_store_that_failed_finds_back_without_being_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is taken out of rotation gets no request that could find it mended."""
+
+    async def main() -> None:
+        async with opened_with_writer(tmp_path, monkeypatch) as (journal, writer):
+            await journal.append(commit(write("a", 0)))
+            # The writer can't begin a transaction: this is what a failing disk looks like.
+            writer.execute("PRAGMA query_only = 1")
+            with pytest.raises(StoreFailedError, match="readonly"):
+                await journal.append(commit(write("a", 1)))
+            assert not journal.is_writable
+            with pytest.raises(ConflictError):
+                # A refusal writes nothing, so it proves nothing about the disk.
+                await journal.append(commit(write("a", 5)))
+            assert not journal.is_writable
+            writer.execute("PRAGMA query_only = 0")
+            await until(lambda: journal.is_writable)
+            assert journal.head == 2
+            await journal.append(commit(write("a", 1)))
+
+    asyncio.run(main())
+
+
+def test_an_append_that_sqlite_can_t_store_takes_no_other_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that fails for another reason than the disk is done again one by one."""
+
+    async def main() -> None:
+        async with opened_with_writer(tmp_path, monkeypatch) as (journal, writer):
+            writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+            with held_up(tmp_path / "journal.db"):
+                tasks = await queued(
+                    journal.append(commit(write("first", 0))),
+                    journal.append(commit(write("b", 0), write("c", 0))),
+                    journal.append(commit(write("huge", 0), write("d", 0, started(bytes(20_000))))),
+                    journal.append(commit(write("b", 1))),
+                )
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [isinstance(answer, Appended) for answer in answers] == [True, True, False, True]
+            assert isinstance(answers[2], InvalidCommitError)
+            assert journal.is_writable
+            events = await journal.read_all()
+            assert [event.position for event in events] == [1, 2, 3, 4, 5]
+            assert {event.stream for event in events} == {"sys", "first", "b", "c"}
+
+    asyncio.run(main())
+
+
+def test_a_second_hand_in_the_file_stops_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who ignores the lock and appends: this process must not write past it."""
+
+    async def main() -> None:
+        async with opened_with_writer(tmp_path, monkeypatch) as (journal, _):
+            await journal.append(commit(write("a", 0)))
+            with raw(tmp_path / "journal.db") as other:
+                other.execute(
+                    "INSERT INTO event SELECT 3, 'b', 1, at, entry, leaf, 0 FROM event WHERE position = 1"
+                )
+            with pytest.raises(StoreFailedError, match="position is not the next one"):
+                await journal.append(commit(write("a", 1)))
+            with pytest.raises(StoreFailedError, match="ends at 3 and this process knows of 2"):
+                await journal.append(commit(write("a", 1)))
+            assert (journal.is_writable, journal.head) == (False, 2)
+
+    asyncio.run(main())
+
+
+def test_commit_times_don_t_go_back_over_a_restart(tmp_path: Path) -> None:
+    """The clock may have been set back while the service was down."""
+
+    async def main() -> None:
+        async with opened(tmp_path, FakeClock(START_US + 1000)) as journal:
+            await journal.append(commit(write("a", 0)))
+        clock = FakeClock(START_US - 1000)
+        async with opened(tmp_path, clock) as journal:
+            made = await journal.append(commit(write("a", 1)))
+            assert made.events[0].at == START_US + 1000
+        system = SystemClock()
+        ahead = system.now_us() + 10**12
+        async with opened(tmp_path, FakeClock(ahead)) as journal:
+            await journal.append(commit(write("a", 2)))
+        async with opened(tmp_path, system) as journal:
+            assert system.now_us() == ahead, "ids made now must not sort before the last event"
+
+    asyncio.run(main())
+
+
+def test_a_damaged_page_is_a_damaged_journal_to_a_reader(tmp_path: Path) -> None:
+    """Readers hear it in the journal's words, not in SQLite's."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            await journal.append(commit(write("a", 0)))
+            with raw(tmp_path / "journal.db") as other:
+                other.execute("PRAGMA writable_schema = 1")
+                sql = other.execute("SELECT sql FROM sqlite_master WHERE name = 'event_no_update'")
+                (trigger,) = sql.fetchone()
+                other.execute("DROP TRIGGER event_no_update")
+                other.execute("UPDATE event SET entry = x'00' WHERE position = 2")
+                other.execute(trigger)
+            with pytest.raises(CorruptStoreError, match="the entry at position 2 is unreadable"):
+                await journal.read_stream("a")
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_under_the_journal_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """The writer has nobody to tell then; what it took is durable all the same."""
+    runner = asyncio.Runner()
+    opening = opened(tmp_path)
+    journal = runner.run(opening.__aenter__())
+
+    async def leave() -> None:
+        await queued(journal.append(commit(write("a", 0))))
+
+    with held_up(tmp_path / "journal.db"):
+        runner.run(leave())
+        runner.close()
+    with asyncio.Runner() as another:
+        another.run(opening.__aexit__(None, None, None))
+
+        async def look() -> int:
+            async with opened(tmp_path) as reopened:
+                return reopened.head
+
+        assert another.run(look()) == 2
