@@ -61,6 +61,26 @@ def cut(graph: Graph, state: RunState, chosen: str) -> Cut:
     return Cut(kept, reachable(graph, state, kept), doubts(state, kept))
 
 
+def last_good(graph: Graph, state: RunState) -> str:
+    """Return the newest success below which nothing was settled, else the newest success.
+
+    Raises:
+        NodeNotCompletedError: nothing succeeded.
+    """
+    settled = {node for node, known in state.nodes.items() if _is_keepable(known)}
+    good = [
+        entry.node
+        for entry in reversed(state.log)
+        if entry.status == "success" and entry.node in settled
+    ]
+    for node in good:
+        if not settled & graph.downstream([node]):
+            return node
+    if not good:
+        raise NodeNotCompletedError(graph.trigger)
+    return good[0]
+
+
 def reachable(graph: Graph, state: RunState, kept: Iterable[str]) -> tuple[str, ...]:
     """Return the nodes that the edges taken by kept nodes can still lead to."""
     kept = set(kept)

@@ -14,7 +14,7 @@ import msgspec
 from .fields import check_fields
 from .graph import Edge, Errors, Graph, check_edges, check_node_ids, read_edge
 from .nodes.catalogue import CATALOGUE, compile_node, component_of
-from .nodes.component import (
+from .component import (
     ConfigError,
     EffectNode,
     PureNode,

@@ -23,7 +23,7 @@ from .decider import Attempt
 from .definition import Definition, Step
 from .frontier import Frontier
 from .limits import Limits
-from .nodes.component import EffectNode, NodeError, Outcome, TriggerNode, WaitNode
+from .component import EffectNode, NodeError, Outcome, TriggerNode, WaitNode
 from .outbound import OutboundClient
 from .policy import SECOND_US
 from .timers import Timers

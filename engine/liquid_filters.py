@@ -17,11 +17,13 @@ from liquid.builtin.filters import array, string
 from liquid.filter import flatten
 from liquid.undefined import Undefined
 
-from .nodes.component import NodeError
+from .component import NodeError
 from .template_values import (
     OUTPUT_SIZE_MAX,
     check_number,
     fits,
+    is_list,
+    is_object,
     kind_of,
     limit_error,
     to_json_text,
@@ -31,7 +33,7 @@ from .template_values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .nodes.component import Json
+    from .component import Json
 
 TEXT_LENGTH_MAX: Final = 2 * OUTPUT_SIZE_MAX
 """The longest text that a filter takes or gives, in characters."""
@@ -147,7 +149,7 @@ def to_json(value: object, size_max: int) -> Json:
     """
     if isinstance(value, range):
         value = list(value)
-    if isinstance(value, (list, tuple, dict)) and not fits(value, size_max):
+    if not fits(value, size_max):
         raise limit_error(f"a value is longer than {size_max} characters of JSON")
     return _plain(value)
 
@@ -171,9 +173,9 @@ def _plain(value: object) -> Json:
         return int(number) if number.is_integer() else number
     if isinstance(value, (datetime, date)):
         return value.isoformat()
-    if isinstance(value, dict):
+    if is_object(value):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if is_list(value):
         return [_plain(item) for item in value]
     return None
 
@@ -181,7 +183,7 @@ def _plain(value: object) -> Json:
 def _check_size(value: object) -> None:
     if isinstance(value, str):
         _check_length(len(value))
-    elif isinstance(value, (list, tuple, dict)) and not fits(value, LIST_SIZE_MAX):
+    elif not fits(value, LIST_SIZE_MAX):
         raise limit_error(f"a filter meets a list of more than {LIST_SIZE_MAX} characters")
 
 
@@ -194,7 +196,7 @@ def _items(value: object) -> list[object]:
     """Give the items that Liquid sees in a value: lists are flattened, others are one item."""
     if isinstance(value, Undefined) or value is None:
         return []
-    if isinstance(value, (list, tuple, range)):
+    if isinstance(value, range) or is_list(value):
         return flatten(value)
     return [value]
 
@@ -236,7 +238,7 @@ def _uniq(value: object, key: object = None) -> list[object]:
     for item in _items(value):
         wanted = item
         if key is not None:
-            wanted = item.get(key) if isinstance(item, dict) else None
+            wanted = item.get(str(key)) if is_object(item) else None
         mark = _hashable(wanted)
         if mark not in seen:
             seen.add(mark)
@@ -245,9 +247,9 @@ def _uniq(value: object, key: object = None) -> list[object]:
 
 
 def _hashable(value: object) -> Hashable:
-    if isinstance(value, dict):
+    if is_object(value):
         return frozenset((key, _hashable(item)) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
+    if is_list(value):
         return ("list", *map(_hashable, value))
     return (type(value) is bool, value)
 

@@ -21,7 +21,7 @@ from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, S
 from ..projections.run_state import RunState
 from ..projections.workflow_state import WorkflowState
 from .caller import Caller
-from .cut import Cut, check_compatible, cut, reachable, replayable, replayed
+from .cut import Cut, check_compatible, cut, last_good, reachable, replayable, replayed
 from .definition import Definition
 from .errors import NodeNotFoundError, StateError
 from .runs import LoadedRun, RunRequestBody, Runs
@@ -204,6 +204,19 @@ class Starts:
             return msgspec.structs.replace(started, outputs=outputs)
 
         return await until_no_conflict(attempt)
+
+    async def last_good_node(self, run: RunState) -> str:
+        """Return the node to resume from when nobody chose one: the cut there keeps most.
+
+        It is the newest success below which nothing was settled; where each success has a
+        tolerated failure below it, the newest success.
+
+        Raises:
+            NodeNotCompletedError: nothing succeeded.
+        """
+        workflow = await self._workflows.find(run.tenant, run.origin.workflow)
+        definition = await self._workflows.definition(workflow, run.origin.workflow_version)
+        return last_good(definition.graph, run)
 
     async def _cut(
         self, original: LoadedRun, node: str, which: Which, *, allow_completed: bool

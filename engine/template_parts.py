@@ -6,12 +6,12 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from .template_values import SyntaxFault, fits, limit_error, to_text
+from .template_values import SyntaxFault, fits, is_list, is_object, limit_error, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .nodes.component import Json
+    from .component import Json
 
 SOURCE_SIZE_MAX: Final = 64 * 1024
 """The longest template, in characters."""
@@ -201,10 +201,11 @@ class Lookup:
         except KeyError:
             return None
         for key in self._keys:
-            if value.__class__ is dict:
+            kind = value.__class__
+            if kind is dict:
                 value = value[key] if key in value else _special(value, key)
-            elif value.__class__ is list and key.__class__ is int:
-                value = value[key] if -len(value) <= key < len(value) else None
+            elif kind is list and isinstance(key, int):
+                value = value[key] if -len(value) <= key < len(value) else _special(value, key)
             else:
                 value = _special(value, key)
         return value
@@ -213,12 +214,13 @@ class Lookup:
 def _special(value: Json, key: str | int) -> Json:
     """Give what Liquid knows of a value besides its fields: size, first and last."""
     if key == "size":
-        return len(value) if isinstance(value, (str, list, dict)) else None
+        sized = isinstance(value, str) or is_list(value) or is_object(value)
+        return len(value) if sized else None
     if key == "first" and value:
-        if isinstance(value, dict):
+        if is_object(value):
             return list(next(iter(value.items())))
-        return value[0] if isinstance(value, list) else None
-    if key == "last" and value and isinstance(value, list):
+        return value[0] if is_list(value) else None
+    if key == "last" and value and is_list(value):
         return value[-1]
     return None
 

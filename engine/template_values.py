@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import msgspec
 
-from .nodes.component import NodeError
+from .component import NodeError
 
 if TYPE_CHECKING:
-    from .nodes.component import Json
+    from .component import Json
 
 OUTPUT_SIZE_MAX: Final = 256 * 1024
 """What a template may render, in characters of text or of the value's JSON."""
@@ -20,6 +20,16 @@ _encode = msgspec.json.Encoder().encode
 
 class SyntaxFault(Exception):
     """A template can't be compiled; the message is short and names the fault."""
+
+
+def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
+    """Say whether a value is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Json) -> TypeGuard[list[Json] | tuple[Json, ...]]:
+    """Say whether a value is a JSON list; Liquid makes tuples of them now and then."""
+    return isinstance(value, (list, tuple))
 
 
 def limit_error(what: str) -> NodeError:
@@ -94,19 +104,19 @@ def fits(value: Json, size_max: int) -> bool:
     passed: one list that is referred to a thousand times costs no more than the limit.
     """
     left = size_max
-    pending = [value]
+    pending: list[Json] = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, str):
             left -= len(item) + 2
-        elif isinstance(item, dict):
+        elif is_object(item):
             left -= 1 + 5 * len(item)
             if left < 0:
                 return False
             for key in item:
                 left -= len(key)
             pending.extend(item.values())
-        elif isinstance(item, (list, tuple)):
+        elif is_list(item):
             left -= 1 + len(item)
             if left < 0:
                 return False

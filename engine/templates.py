@@ -13,7 +13,7 @@ Rules, for every kind of template:
    is harmless because what a node passes on is recorded and never computed a second time.
 
 Most templates are plain look-ups such as `{{ trigger.user.id }}`: those never touch the Liquid
-engine, which is imported only when a template needs it, for its size in memory (about 15 MB).
+engine, which is imported only when a template needs it, for its size in memory (7 to 15 MB).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .nodes.component import ConfigError
+from .component import ConfigError
 from .template_parts import (
     Evaluate,
     ListTemplate,
@@ -39,10 +39,10 @@ from .template_parts import (
     is_lookup,
     split_markup,
 )
-from .template_values import OUTPUT_SIZE_MAX, SyntaxFault
+from .template_values import OUTPUT_SIZE_MAX, SyntaxFault, is_list, is_object
 
 if TYPE_CHECKING:
-    from .nodes.component import Json
+    from .component import Json
 
 __all__ = ["Template", "compile_json_text", "compile_text", "compile_value", "split_markup"]
 
@@ -127,7 +127,7 @@ def _compile_output(piece: str, path: str) -> Evaluate:
     expression = piece[2:-2].removeprefix("-").removesuffix("-").strip()
     if is_lookup(expression):
         return Lookup(expression)
-    # Imported here because it costs 15 MB that an instance with plain look-ups never needs.
+    # Imported here because it costs 7 to 15 MB that an instance with plain look-ups never needs.
     from .liquid_sandbox import LiquidExpression
 
     try:
@@ -158,7 +158,7 @@ def _compile_tree(
         except SyntaxFault as fault:
             errors.setdefault(path, []).append(str(fault))
             return StaticTemplate(value)
-    if isinstance(value, list):
+    if is_list(value):
         items = [
             _compile_tree(item, f"{path}[{index}]", size_max, errors, depth + 1)
             for index, item in enumerate(value)
@@ -166,7 +166,7 @@ def _compile_tree(
         return (
             StaticTemplate(value) if all(item.is_static for item in items) else ListTemplate(items)
         )
-    if isinstance(value, dict):
+    if is_object(value):
         fields = [
             (key, _compile_tree(item, f"{path}.{key}", size_max, errors, depth + 1))
             for key, item in value.items()
@@ -236,9 +236,9 @@ def _compile_leaves(value: Json, marks: _Marks, depth: int) -> Template:
         raise SyntaxFault(f"is nested deeper than {NESTING_MAX} levels")
     if isinstance(value, str):
         return _compile_leaf(value, marks)
-    if isinstance(value, list):
+    if is_list(value):
         return ListTemplate([_compile_leaves(item, marks, depth + 1) for item in value])
-    if isinstance(value, dict):
+    if is_object(value):
         return ObjectTemplate(
             [
                 (_compile_leaf(key, marks), _compile_leaves(item, marks, depth + 1))

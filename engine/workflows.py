@@ -26,7 +26,7 @@ from .copying import read_whole
 from .definition import Definition, compile_definition
 from .errors import InvalidError, NotFoundError, StateError
 from .limits import Limits
-from .nodes.component import TriggerNode
+from .component import TriggerNode
 from .nodes.triggers import WebhookTrigger
 from .sealing import Sealer
 
@@ -109,6 +109,15 @@ class Workflows:
         if state.tenant != tenant or not visible:
             raise NotFoundError("workflow")
         return state
+
+    async def find_any(self, workflow_id: str) -> WorkflowState:
+        """Return a workflow, whoever's it is and whether or not it exists."""
+        return self._states.get(workflow_id) or await self._load(workflow_id)
+
+    @property
+    def nodes_max(self) -> int:
+        """How many nodes a definition may have."""
+        return self._limits.nodes_max
 
     async def body(self, state: WorkflowState, number: int) -> WorkflowBody:
         """Read one version.

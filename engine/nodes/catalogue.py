@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
 
 from ..fields import check_fields
-from .component import ConfigError, EffectNode, Json, PureNode, TriggerNode, WaitNode
+from ..template_values import is_object
+from ..component import ConfigError, EffectNode, Json, NodeConfig, PureNode, TriggerNode, WaitNode
 from .conditions import BooleanCondition, NumberCondition, StringCondition
 from .control import Delay, Terminate
 from .switch import Switch
@@ -35,7 +36,7 @@ CATALOGUE: Final[Mapping[str, type[AnyNode]]] = {kind.component: kind for kind i
 def component_of(node: Mapping[str, Json]) -> str | None:
     """Name a node's component: `data.componentId`, else `type`; null when neither says it."""
     data = node.get("data")
-    named = data.get("componentId") if isinstance(data, Mapping) else None
+    named = data.get("componentId") if is_object(data) else None
     for name in (named, node.get("type")):
         if isinstance(name, str) and name:
             return name
@@ -57,13 +58,13 @@ def compile_node(node: Mapping[str, Json], path: str) -> AnyNode:
     data = node.get("data")
     if data is None:
         data = {}
-    if not isinstance(data, Mapping):
+    if not is_object(data):
         raise ConfigError({where: ["must be an object"]})
     config, errors = check_fields(kind.config_type, _without_nulls(data, kind), where)
     if config is None:
         raise ConfigError(errors)
     try:
-        return kind(config)
+        return cast("Callable[[NodeConfig], AnyNode]", kind)(config)
     except ConfigError as error:
         faults = {f"{where}.{field}": list(what) for field, what in error.errors.items()}
         raise ConfigError(faults) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 from ..templates import compile_text, compile_value
-from .component import (
+from ..component import (
     ConfigError,
     Context,
     Json,
@@ -86,7 +86,7 @@ class Terminate(PureNode[TerminateConfig]):
     config_type = TerminateConfig
 
     def __init__(self, config: TerminateConfig) -> None:
-        self._status = config.status
+        self._status: Literal["completed", "failed"] = config.status
         self._message = compile_text(config.message, "message")
 
     def run(self, context: Context) -> Outcome:

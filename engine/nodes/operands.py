@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from ..template_values import kind_of
-from .component import Json, NodeError
+from ..template_values import is_list, is_object, kind_of
+from ..component import Json, NodeError
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUMBER_LENGTH_MAX = 64
@@ -46,8 +46,8 @@ def need_boolean(value: Json, field: str) -> bool:
 
 def need_list(value: Json, field: str) -> list[Json]:
     """Take a list."""
-    if isinstance(value, list):
-        return value
+    if is_list(value):
+        return list(value)
     raise _mismatch(field, value, "a list")
 
 
@@ -66,15 +66,15 @@ def is_equal(left: Json, right: Json) -> bool:
     """Compare as JSON does: 1 equals 1.0, true does not equal 1, and no string is a number."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
-    if isinstance(left, list):
+    if is_list(left):
         return (
-            isinstance(right, list)
+            is_list(right)
             and len(left) == len(right)
             and all(is_equal(a, b) for a, b in zip(left, right, strict=True))
         )
-    if isinstance(left, dict):
+    if is_object(left):
         return (
-            isinstance(right, dict)
+            is_object(right)
             and left.keys() == right.keys()
             and all(is_equal(value, right[key]) for key, value in left.items())
         )

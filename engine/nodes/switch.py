@@ -6,8 +6,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from ..templates import compile_value
-from .component import ConfigError, Context, Json, NodeConfig, Outcome, PureNode
+from ..templates import Template, compile_value
+from ..component import ConfigError, Context, Json, NodeConfig, Outcome, PureNode
 from .operands import is_equal
 
 DEFAULT_HANDLE: Final = "default"
@@ -42,7 +42,7 @@ class Switch(PureNode[SwitchConfig]):
         errors = _check_handles(config.cases)
         templates = [("value", config.value)]
         templates += [(f"cases[{i}].equals", case.equals) for i, case in enumerate(config.cases)]
-        compiled = []
+        compiled: list[Template] = []
         for path, value in templates:
             try:
                 compiled.append(compile_value(value, path))

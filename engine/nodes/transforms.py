@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..templates import compile_value
-from .component import Context, Json, NodeConfig, Outcome, PureNode
+from ..component import Context, Json, NodeConfig, Outcome, PureNode
 
 
 class TextTransformConfig(NodeConfig, frozen=True, kw_only=True):

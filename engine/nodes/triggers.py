@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from .component import ConfigError, Json, NodeConfig, Outcome, TriggerNode
+from ..component import ConfigError, Json, NodeConfig, Outcome, TriggerNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -37,7 +37,7 @@ from ..templates import (
     compile_value,
     split_markup,
 )
-from .component import (
+from ..component import (
     Call,
     ConfigError,
     Context,

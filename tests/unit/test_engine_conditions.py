@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.engine.nodes.catalogue import compile_node
-from refold.engine.nodes.component import ConfigError, NodeError, Outcome, PureNode
+from refold.engine.component import ConfigError, NodeError, Outcome, PureNode
 
 CONTEXT: dict[str, Any] = {
     "t": {"n": 5, "s": "Straße", "e": "", "b": True, "l": ["x", "STRASSE"], "o": {}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.engine.nodes.component import ConfigError
+from refold.engine.component import ConfigError
 from refold.engine.nodes.operands import is_equal
 from refold.engine.nodes.switch import Case, Switch, SwitchConfig
 

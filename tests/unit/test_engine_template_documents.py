@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refold.engine.nodes.component import ConfigError, NodeError
+from refold.engine.component import ConfigError, NodeError
 from refold.engine.templates import compile_json_text
 
 TEXTS = st.text(max_size=30) | st.sampled_from(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refold.engine import liquid_sandbox
-from refold.engine.nodes.component import ConfigError, NodeError
+from refold.engine.component import ConfigError, NodeError
 from refold.engine.templates import compile_json_text, compile_text, compile_value
 
 NUMBERS = list(range(30_000))

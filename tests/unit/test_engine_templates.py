@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refold.engine.liquid_sandbox import LiquidExpression
-from refold.engine.nodes.component import ConfigError, NodeError
+from refold.engine.component import ConfigError, NodeError
 from refold.engine.template_parts import Lookup, is_lookup
 from refold.engine.templates import compile_text, compile_value, split_markup
 
@@ -217,7 +217,7 @@ def test_a_value_that_holds_markup_is_not_a_template() -> None:
 
 
 def test_plain_look_ups_do_not_load_liquid() -> None:
-    """Liquid takes 15 MB, which an instance with simple workflows never pays."""
+    """Liquid takes 7 to 15 MB, which an instance with simple workflows never pays."""
     code = (
         "import sys; from refold.engine.templates import compile_value\n"
         "t = compile_value({'a': '{{ t.b[0] }} and {{ t.c }}'}, 'x'); t.render({})\n"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from refold.engine.nodes.component import ConfigError, NodeError
+from refold.engine.component import ConfigError, NodeError
 from refold.engine.nodes.control import Delay, DelayConfig, Terminate, TerminateConfig
 from refold.engine.nodes.transforms import TextTransform, TextTransformConfig
 

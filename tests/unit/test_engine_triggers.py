@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from refold.engine.nodes.component import ConfigError
+from refold.engine.component import ConfigError
 from refold.engine.nodes.triggers import FAULTS_MAX, ManualTrigger, TriggerConfig, WebhookTrigger
 
 SCHEMA: dict[str, Any] = {

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from refold.engine.nodes.component import ConfigError, NodeError, Outcome
+from refold.engine.component import ConfigError, NodeError, Outcome
 from refold.engine.nodes.webhook import Webhook, WebhookConfig
 from refold.engine.outbound import REQUEST_BYTES_MAX, EgressRules, OutboundClient
 

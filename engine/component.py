@@ -74,14 +74,17 @@ class ConfigError(Exception):
 class Call(Protocol):
     """What the runner lends to an effect node while it performs."""
 
-    effect_key: str
-    """Sent as `Idempotency-Key`: the same for every automatic retry and recovery of the run."""
-    timeout_s: float
-    """What is left of the node's time limit."""
+    @property
+    def effect_key(self) -> str:
+        """Sent as `Idempotency-Key`: the same for every automatic retry and recovery of the run."""
+
+    @property
+    def timeout_s(self) -> float:
+        """The node's time limit, in seconds."""
 
     @property
     def outbound(self) -> Any:
-        """The outgoing HTTP client with its egress guard (engine/outbound.py)."""
+        """The outgoing HTTP client with its egress guard (outbound.py)."""
 
 
 class _Node(ABC, Generic[C]):

@@ -1,0 +1,191 @@
+"""The ASGI application: routes, authentication, limits and errors, as plain ASGI.
+
+The order in which a request is judged: path and method, token, scope, size, then its content.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from ..journal.clock import IdSource
+from .auth import Authenticator
+from .call import Answer, Call, answer
+from .endpoints import ENDPOINTS, Endpoint
+from .errors import RequestError, body_of, refusal_of
+from .services import App
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_HEADERS_BYTES_MAX: Final = 32 * 1024
+_encode = msgspec.json.Encoder().encode
+_log = logging.getLogger("refold.http")
+
+Page = Callable[[], Awaitable[Answer]]
+
+
+class Application:
+    """What uvicorn calls."""
+
+    def __init__(
+        self, app: App, authenticator: Authenticator, ids: IdSource, pages: Mapping[str, Page]
+    ) -> None:
+        """`pages` are documents without a token, made when they are first asked for."""
+        self._app = app
+        self._authenticator = authenticator
+        self._ids = ids
+        self._docs = f"{app.public_url}/docs"
+        routes = [
+            Route(endpoint.path, _Operation(self, endpoint), methods=[endpoint.method])
+            for endpoint in ENDPOINTS
+        ]
+        routes.extend(Route(path, _Page(page), methods=["GET"]) for path, page in pages.items())
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._ids.new("req_")
+        scope["refold.headers"] = headers
+        scope["refold.request_id"] = request_id
+        try:
+            for route in self._routes:
+                match, child = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(child)
+                    await route.endpoint(scope, receive, send)
+                    return
+            self._refuse_unknown(scope)
+        except _Gone:
+            return
+        except Exception as error:
+            refusal = refusal_of(error)
+            made = answer(refusal.status, body_of(refusal, self._docs))
+            for name, value in refusal.headers.items():
+                made = made.with_header(name, value)
+            await send_answer(made, request_id, send)
+
+    async def operate(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge a request, hand it to its handler, and send the answer."""
+        headers = scope["refold.headers"]
+        call = Call(
+            scope["method"],
+            scope["path"],
+            scope["path_params"],
+            scope["query_string"],
+            headers,
+            scope["refold.request_id"],
+        )
+        if endpoint.scope:
+            given = call.header(b"authorization")
+            call.principal = self._authenticator.cached(
+                given
+            ) or await self._authenticator.authenticate(given)
+            call.demand(endpoint.scope)
+        call.body = await self._read_body(headers, receive)
+        made = await endpoint.handler(self._app, call)
+        await send_answer(made, call.request_id, send)
+
+    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """Read the body, refusing one that is too large before it is read.
+
+        Raises:
+            RequestError: 413.
+        """
+        limit = self._app.body_bytes_max
+        too_large = RequestError(
+            413, "payload_too_large", f"The body may have at most {limit} bytes."
+        )
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise too_large
+        parts: list[bytes] = []
+        total = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            part: bytes = message.get("body", b"")
+            total += len(part)
+            if total > limit:
+                raise too_large
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _refuse_unknown(self, scope: Scope) -> NoReturn:
+        allowed = sorted(
+            method
+            for route in self._routes
+            if route.matches(scope)[0] is Match.PARTIAL
+            for method in route.methods or ()
+        )
+        if allowed:
+            raise RequestError(
+                405,
+                "method_not_allowed",
+                f"This path takes {', '.join(allowed)}.",
+                headers={"Allow": ", ".join(allowed)},
+            )
+        raise RequestError(404, "resource_missing", "There is nothing at this path.")
+
+
+class _Gone(Exception):
+    """The client hung up before its request was complete."""
+
+
+class _Operation:
+    """An endpoint as an ASGI application."""
+
+    def __init__(self, application: Application, endpoint: Endpoint) -> None:
+        self._application = application
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application.operate(self._endpoint, scope, receive, send)
+
+
+class _Page:
+    """A document as an ASGI application."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_answer(await self._page(), scope["refold.request_id"], send)
+
+
+async def send_answer(made: Answer, request_id: str, send: Send) -> None:
+    """Send an answer; a stream goes out part by part."""
+    headers: list[tuple[bytes, bytes]] = [
+        *made.headers,
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ]
+    if isinstance(made.body, bytes):
+        headers.append((b"content-length", str(len(made.body)).encode()))
+        await send({"type": "http.response.start", "status": made.status, "headers": headers})
+        await send({"type": "http.response.body", "body": made.body})
+        return
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
+    await _send_stream(made.body, send)
+
+
+async def _send_stream(parts: AsyncIterator[bytes], send: Callable[[Any], Awaitable[None]]) -> None:
+    try:
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        close = getattr(parts, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,194 @@
+"""One HTTP call: what a handler gets, and the answer that it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import msgspec
+
+from ..engine.caller import Caller
+from ..engine.fields import check_fields
+from ..journal.journal import RequestKey
+from . import strict_json
+from .auth import Principal, require
+from .errors import RequestError, parameter_invalid
+
+JSON: Final = (b"content-type", b"application/json")
+WAIT_SECONDS_MAX: Final = 30
+_encode = msgspec.json.Encoder().encode
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status, a body and headers; the body may be a stream."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    headers: tuple[tuple[bytes, bytes], ...] = (JSON,)
+
+    def with_header(self, name: str, value: str) -> Answer:
+        """Return the same answer with one header more."""
+        extra = (name.lower().encode(), value.encode())
+        return msgspec.structs.replace(self, headers=(*self.headers, extra))
+
+
+def answer(status: int, value: Any) -> Answer:
+    """Answer with a value as JSON."""
+    return Answer(status, _encode(value))
+
+
+class Call:
+    """A request that passed authentication; its body is read already, and bounded."""
+
+    __slots__ = ("body", "headers", "method", "params", "path", "principal", "query", "request_id")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        query_string: bytes,
+        headers: Mapping[bytes, bytes],
+        request_id: str,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.params = params
+        self.query: dict[str, str] = _read_query(query_string)
+        self.headers = headers
+        self.request_id = request_id
+        self.body = b""
+        self.principal = ANYBODY
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as the engine records it."""
+        return Caller(self.principal.tenant, self.principal.subject, self.request_id)
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def has_scope(self, scope: str) -> bool:
+        """Tell whether the caller has a scope."""
+        return scope in self.principal.scopes
+
+    def demand(self, scope: str) -> None:
+        """Refuse a caller without a scope.
+
+        Raises:
+            ForbiddenError: it is missing.
+        """
+        require(self.principal, scope)
+
+    def json(self) -> Any:
+        """Return the body as JSON, None if there is none.
+
+        Raises:
+            RequestError: 400 or 415.
+        """
+        if not self.body:
+            return None
+        content_type = self.headers.get(b"content-type", b"application/json")
+        kind = content_type.split(b";", 1)[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json"):
+            raise RequestError(
+                415, "unsupported_media_type", "The body must be sent as application/json."
+            )
+        try:
+            return strict_json.decode(self.body)
+        except strict_json.InvalidJsonError as error:
+            raise RequestError(400, "invalid_json", str(error)) from None
+
+    def read(self, struct: type[S], *, optional: bool = True) -> S:
+        """Return the body as a request type; no body means all defaults where `optional`.
+
+        Raises:
+            RequestError: 400, 415 or 422 with one entry for each fault.
+        """
+        return read_struct(struct, self.json(), optional=optional)
+
+    def idempotency(self, route: str, resource: str, body: Any) -> RequestKey | None:
+        """Return the request's idempotency key and what it stands for, None without one.
+
+        Raises:
+            RequestError: 422, the key is not a UUID.
+        """
+        key = self.header(b"idempotency-key")
+        if key is None:
+            return None
+        try:
+            normal = str(UUID(key)) if len(key) == 36 else ""
+        except ValueError:
+            normal = ""
+        if not normal:
+            raise parameter_invalid("Idempotency-Key", "must be a UUID")
+        from hashlib import sha256
+
+        said = f"{self.method}\n{self.path}\n".encode() + strict_json.canonical(body)
+        scope = f"{self.principal.tenant}\n{route}\n{resource}"
+        return RequestKey(scope, normal, sha256(said).hexdigest())
+
+    def wait_seconds(self) -> int:
+        """Return N of `Prefer: wait=N` (RFC 7240), at most 30, 0 without one.
+
+        A preference that can't be understood is ignored, as the RFC demands.
+        """
+        prefer = self.header(b"prefer")
+        if prefer is None:
+            return 0
+        for preference in prefer.split(","):
+            name, _, value = preference.partition(";")[0].partition("=")
+            if name.strip().lower() == "wait" and value.strip().strip('"').isdecimal():
+                return min(int(value.strip().strip('"')[:9]), WAIT_SECONDS_MAX)
+        return 0
+
+
+ANYBODY: Final = Principal("", "", frozenset(), 0)
+"""The caller of a route that needs no token."""
+
+
+def read_struct(struct: type[S], value: Any, *, optional: bool) -> S:
+    """Convert a decoded body to a request type.
+
+    Raises:
+        RequestError: 422 with one entry for each fault.
+    """
+    if value is None and optional:
+        value = {}
+    if value is None:
+        raise RequestError(422, "parameter_missing", "A body is needed.")
+    if not isinstance(value, dict):
+        raise RequestError(
+            422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}
+        )
+    made, errors = check_fields(struct, value, "", closed=True)
+    if made is None:
+        missing = all(faults == ["is required"] for faults in errors.values())
+        first = next(iter(errors))
+        raise RequestError(
+            422,
+            "parameter_missing" if missing else "parameter_invalid",
+            f"{first} {errors[first][0]}.",
+            errors=errors,
+        )
+    return made
+
+
+def _read_query(query_string: bytes) -> dict[str, str]:
+    if not query_string:
+        return {}
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=50,
+            errors="strict",
+        )
+    except (UnicodeDecodeError, ValueError):
+        raise parameter_invalid("query", "can't be read") from None
+    return dict(pairs)

@@ -1,0 +1,34 @@
+"""Whether the process answers, and whether the service can do its work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from . import wire
+from .call import Answer, Call, answer
+from .services import App
+
+
+async def health(app: App, call: Call) -> Answer:
+    """Answer, which is all that is asked."""
+    del app, call
+    return answer(200, wire.Health("ok"))
+
+
+async def ready(app: App, call: Call) -> Answer:
+    """Say whether the journal takes writes and the views keep up."""
+    del call
+    journal: Literal["writable", "read_only"] = (
+        "writable" if app.journal.is_writable else "read_only"
+    )
+    projections: Literal["caught_up", "behind", "stopped"] = "caught_up"
+    if app.views.fault:
+        projections = "stopped"
+    elif not app.views.is_caught_up:
+        projections = "behind"
+    is_ready = journal == "writable" and projections == "caught_up"
+    made = answer(
+        200 if is_ready else 503,
+        wire.Readiness("ready" if is_ready else "unready", journal, projections),
+    )
+    return made if is_ready else made.with_header("Retry-After", "1")

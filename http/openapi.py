@@ -1,0 +1,144 @@
+"""The OpenAPI 3.1 document, made from the table of routes and the types of the wire."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from . import wire
+from .endpoints import ENDPOINTS, Endpoint
+from .errors import TYPES
+
+_REF: Final = "#/components/schemas/{name}"
+_DESCRIPTIONS: Final = {
+    200: "Done",
+    201: "Made",
+    202: "Accepted and durable",
+    204: "Done, nothing to show",
+    400: "The body is not acceptable JSON",
+    401: "The token is missing or not acceptable",
+    403: "The token lacks the scope",
+    404: "There is no such thing for this tenant",
+    409: "The state of the workflow or run, or of an idempotency key, is against it",
+    412: "The version is not the current one",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A field or parameter is missing or unusable",
+    500: "Something went wrong on our side",
+    503: "The service can't take this now",
+}
+
+
+def build(public_url: str, version: str) -> dict[str, Any]:
+    """Return the document."""
+    types = _types()
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = dict(zip(map(repr, types), schemas, strict=True))
+    for name, component in _node_schemas().items():
+        components.setdefault(name, component)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in ENDPOINTS:
+        operation = _operation(endpoint, by_type)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Refold",
+            "version": version,
+            "description": "Workflows whose runs are journals: what happened, why, and "
+            "carrying on from there.",
+        },
+        "servers": [{"url": public_url}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+
+
+def _types() -> list[Any]:
+    found: dict[str, Any] = {repr(wire.Error): wire.Error}
+    for endpoint in ENDPOINTS:
+        for made in (*endpoint.answers.values(), endpoint.request):
+            if made is not None:
+                found[repr(made)] = made
+    return list(found.values())
+
+
+def _node_schemas() -> dict[str, Any]:
+    """Return the configuration of each component, as a schema `Node.<component>`."""
+    from ..engine.nodes.catalogue import CATALOGUE
+    from ..engine.policy import NodePolicy
+
+    made: dict[str, Any] = {}
+    for name, kind in CATALOGUE.items():
+        (own, common), components = msgspec.json.schema_components(
+            [kind.config_type, NodePolicy], ref_template=_REF
+        )
+        made |= components
+        made[f"Node.{name}"] = {"title": name, "allOf": [own, common]}
+    return made
+
+
+def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.operation_id,
+        "summary": endpoint.summary,
+        "description": " ".join((endpoint.handler.__doc__ or "").split()),
+        "responses": _responses(endpoint, schemas),
+    }
+    if endpoint.scope:
+        operation["security"] = [{"bearer": []}]
+        operation["description"] += f" Scope: `{endpoint.scope}`."
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [
+        {
+            "name": query.name,
+            "in": query.place,
+            "required": False,
+            "description": query.description,
+            "schema": query.schema,
+        }
+        for query in endpoint.parameters
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.request is not None:
+        operation["requestBody"] = {
+            "required": endpoint.request_required,
+            "content": {"application/json": {"schema": schemas[repr(endpoint.request)]}},
+        }
+    return operation
+
+
+def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, made in endpoint.answers.items():
+        response: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
+        if made is not None:
+            content = {"application/json": {"schema": schemas[repr(made)]}}
+            for media in endpoint.other_media:
+                content[media] = {"schema": {"type": "string"}}
+            response["content"] = content
+        responses[str(status)] = response
+    refusals = {*endpoint.refusals, 413, 500, 503}
+    if endpoint.scope:
+        refusals |= {401, 403}
+    if endpoint.request is not None:
+        refusals |= {400, 415, 422}
+    # A query string, too, can be beyond reading.
+    refusals.add(422)
+    for status in sorted(refusals - set(endpoint.answers)):
+        responses[str(status)] = {
+            "description": f"{_DESCRIPTIONS[status]} (`{TYPES[status]}`)",
+            "content": {"application/json": {"schema": schemas[repr(wire.Error)]}},
+        }
+    return responses

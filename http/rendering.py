@@ -1,0 +1,162 @@
+"""Makes the objects of the contract out of folded state, bodies and view rows.
+
+Outputs and payloads are put in as the bytes that were recorded; nothing is decoded to be
+encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from ..engine.workflows import WorkflowBody
+from ..journal import ids
+from ..projections.run_state import LogEntry, RunState
+from ..projections.views import RunRow
+from ..projections.workflow_state import WorkflowState, WorkflowVersion
+from . import wire
+from .times import to_wire, to_wire_or_none
+
+ERASED: Final = Raw(b'{"erased":true}')
+_NOTHING: Final = Raw(b"{}")
+
+
+class _PayloadBody(msgspec.Struct, frozen=True):
+    payload: Raw = _NOTHING
+
+
+class _MessageBody(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+_decode_payload = msgspec.json.Decoder(_PayloadBody).decode
+_decode_message = msgspec.json.Decoder(_MessageBody).decode
+Bodies = Mapping[int, bytes]
+
+
+def run_positions(state: RunState, payload_at: int, *, logs: bool) -> list[int]:
+    """Return the positions of all bodies that showing a run needs."""
+    positions = [payload_at]
+    if state.message_at:
+        positions.append(state.message_at)
+    if logs:
+        positions.extend(entry.body_at for entry in state.log if entry.body_at)
+    return positions
+
+
+def run(state: RunState, bodies: Bodies, payload_at: int, *, logs: bool) -> wire.Run:
+    """Show a run with its logs, or with `logs: []` as it was accepted."""
+    origin = state.origin
+    return wire.Run(
+        id=state.run_id,
+        workflow_id=origin.workflow,
+        workflow_version=origin.workflow_version,
+        status=state.status,
+        trigger_payload=_payload(bodies.get(payload_at)),
+        error_message=_message(state.status, bodies.get(state.message_at)),
+        failed_node_id=state.failed_node or None,
+        created_at=to_wire(state.created_at),
+        started_at=to_wire_or_none(state.started_at),
+        completed_at=to_wire_or_none(state.ended_at),
+        duration_in_seconds=_duration(state.started_at, state.ended_at),
+        origin=origin.origin,  # pyright: ignore[reportArgumentType]  # as it was journaled
+        original_run_id=origin.original_run or None,
+        resumed_from_node_id=origin.chosen_node or None,
+        logs=[_log(state, entry, bodies) for entry in state.log] if logs else [],
+    )
+
+
+def listed_run(row: RunRow, bodies: Bodies) -> wire.Run:
+    """Show a run of a list, without its logs."""
+    return wire.Run(
+        id=row.run_id,
+        workflow_id=row.workflow,
+        workflow_version=row.workflow_version,
+        status=row.status,  # pyright: ignore[reportArgumentType]  # as it was folded
+        trigger_payload=_payload(bodies.get(row.payload_at)),
+        error_message=_message(row.status, bodies.get(row.message_at)),
+        failed_node_id=row.failed_node or None,
+        created_at=to_wire(row.created_at),
+        started_at=to_wire_or_none(row.started_at),
+        completed_at=to_wire_or_none(row.ended_at),
+        duration_in_seconds=_duration(row.started_at, row.ended_at),
+        origin=row.origin,  # pyright: ignore[reportArgumentType]  # as it was journaled
+        original_run_id=row.original_run or None,
+        resumed_from_node_id=row.chosen_node or None,
+    )
+
+
+def listed_positions(row: RunRow) -> list[int]:
+    """Return the positions of the bodies that a run of a list shows."""
+    return [position for position in (row.payload_at, row.message_at) if position]
+
+
+def workflow(
+    state: WorkflowState,
+    version: WorkflowVersion,
+    body: WorkflowBody,
+    webhook_url: str | None,
+    *,
+    whole: bool = True,
+) -> wire.Workflow:
+    """Show a version of a workflow, with its nodes and edges where `whole`."""
+    text = body.workflow
+    return wire.Workflow(
+        id=state.workflow_id,
+        name=text.name,
+        description=text.description,
+        version=version.number,
+        nodes=text.nodes if whole else UNSET,
+        edges=text.edges if whole else UNSET,
+        schedule_type=text.schedule_type,
+        schedule_value=text.schedule_value,
+        is_active=text.is_active,
+        webhook_url=webhook_url,
+        created_at=to_wire(state.created_at),
+        updated_at=to_wire(version.at),
+    )
+
+
+def _log(state: RunState, entry: LogEntry, bodies: Bodies) -> wire.Log:
+    source = None
+    if entry.source_id:
+        source = wire.ReplayedFrom(state.origin.original_run, ids.LOG + entry.source_id)
+    return wire.Log(
+        ids.LOG + entry.event_id,
+        state.run_id,
+        entry.node,
+        entry.component,
+        entry.status,
+        _output(bodies.get(entry.body_at)),
+        to_wire(entry.created_at),
+        to_wire(entry.started_at),
+        entry.attempt,
+        None,
+        source,
+    )
+
+
+def _output(body: bytes | None) -> Raw:
+    """Show an output: always an object, a scalar or a list wrapped as its `value`."""
+    if body is None:
+        return ERASED
+    return Raw(body) if body.startswith(b"{") else Raw(b'{"value":' + body + b"}")
+
+
+def _payload(body: bytes | None) -> Raw:
+    return ERASED if body is None else _decode_payload(body).payload
+
+
+def _message(status: str, body: bytes | None) -> str | None:
+    if status != "failed":
+        return None
+    return "(erased)" if body is None else _decode_message(body).message
+
+
+def _duration(started_at: int, ended_at: int) -> float | None:
+    if not ended_at:
+        return None
+    return max(0, ended_at - started_at) / 1e6 if started_at else 0.0

@@ -1,0 +1,237 @@
+"""Runs: execute, get, rerun, resume, cancel, and resume many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET
+
+from ..engine.errors import EngineError
+from ..engine.execution import StopRequest
+from ..engine.starts import Started
+from ..engine.transcript import Snapshot
+from ..journal.errors import JournalError
+from ..projections.run_state import RunState, fold
+from . import rendering, wire
+from .call import Answer, Call, answer
+from .errors import RequestError, refusal_of
+from .paging import read_time
+from .services import App
+
+EMBEDDED_RUNS = 15
+
+
+async def execute(app: App, call: Call) -> Answer:
+    """Start a run of the workflow's current version."""
+    raw = call.json()
+    wanted = call.read(wire.ExecuteRequest) if raw is not None else wire.ExecuteRequest()
+    workflow_id = call.params["workflowId"]
+    request = call.idempotency("execute", workflow_id, raw)
+    app.engine.refuse_when_full()
+    started = await app.starts.execute(
+        call.caller,
+        workflow_id,
+        wanted.context,
+        origin="execute",
+        trigger_type="manual",
+        request=request,
+    )
+    return await _accepted(app, call, started, None)
+
+
+async def get_run(app: App, call: Call) -> Answer:
+    """Return a run with its logs, as it is at the newest durable event."""
+    include = call.query.get("include", "")
+    if include not in ("", "workflow"):
+        raise RequestError(
+            422,
+            "parameter_invalid",
+            "include must be 'workflow'.",
+            errors={"include": ["must be 'workflow'"]},
+        )
+    loaded = await app.runs.find(
+        call.principal.tenant,
+        call.params["runId"],
+        deleted_too=call.has_scope("journal:read"),
+    )
+    shown = await _show(app, loaded.state)
+    if include:
+        shown = msgspec.structs.replace(
+            shown, workflow=await _pinned_workflow(app, call, loaded.state, app.journal.head)
+        )
+    return answer(200, shown)
+
+
+async def rerun(app: App, call: Call) -> Answer:
+    """Start a new run with the same trigger payload."""
+    raw = call.json()
+    wanted = call.read(wire.RerunRequest)
+    run_id = call.params["runId"]
+    request = call.idempotency("rerun", run_id, raw)
+    app.engine.refuse_when_full()
+    started = await app.starts.rerun(call.caller, run_id, wanted.definition, request)
+    return await _accepted(app, call, started, ("Workflow re-run initiated successfully.", run_id))
+
+
+async def resume(app: App, call: Call) -> Answer:
+    """Start a new run from the consistent cut at a node that succeeded."""
+    raw = call.json()
+    wanted = call.read(wire.ResumeRequest)
+    run_id, node = call.params["runId"], call.params["nodeId"]
+    if wanted.dry_run:
+        plan = await app.starts.plan_resume(
+            call.caller, run_id, node, wanted.definition, allow_completed=wanted.allow_completed
+        )
+        return answer(200, wire.Plan(list(plan.replayed), list(plan.executed), plan.definition))
+    request = call.idempotency("resume", f"{run_id}\n{node}", raw)
+    app.engine.refuse_when_full()
+    started = await app.starts.resume(
+        call.caller,
+        run_id,
+        node,
+        wanted.definition,
+        allow_completed=wanted.allow_completed,
+        request=request,
+    )
+    message = f"Workflow resumed successfully from node '{node}'."
+    return await _accepted(app, call, started, (message, run_id))
+
+
+async def cancel(app: App, call: Call) -> Answer:
+    """Ask a run to stop, and return it as it then is."""
+    run_id = call.params["runId"]
+    caller = call.caller
+    accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    request = StopRequest(caller.subject, caller.metadata(app.pseudonyms), accepted)
+    await app.engine.cancel(caller, request, run_id)
+    loaded = await app.runs.find(caller.tenant, run_id)
+    return answer(202, await _show(app, loaded.state))
+
+
+async def resume_many(app: App, call: Call) -> Answer:
+    """Resume each failed run of a filter, one after the other."""
+    wanted = call.read(wire.BulkResumeRequest)
+    workflow_id = call.params["workflowId"]
+    await app.workflows.find(call.principal.tenant, workflow_id)
+    await app.views.wait_for(app.journal.head)
+    rows = await app.views.runs(
+        tenant=call.principal.tenant,
+        workflow=workflow_id,
+        status="failed",
+        created_from=read_time("filter.from", wanted.filter.from_),
+        created_to=read_time("filter.to", wanted.filter.to),
+        origin=wanted.filter.origin,
+        original_run=wanted.filter.original_run_id,
+        offset=0,
+        limit=wanted.limit,
+    )
+    accepted: list[wire.ResumedRun] = []
+    refused: list[wire.RefusedRun] = []
+    for row in reversed(rows):
+        try:
+            accepted.append(await _resume_one(app, call, row.run_id, wanted))
+        except (EngineError, JournalError) as error:
+            refusal = refusal_of(error)
+            refused.append(wire.RefusedRun(row.run_id, refusal.code, refusal.message))
+    return answer(202, wire.BulkResume(accepted, refused))
+
+
+async def _resume_one(
+    app: App, call: Call, run_id: str, wanted: wire.BulkResumeRequest
+) -> wire.ResumedRun:
+    node = wanted.node
+    if node is None:
+        loaded = await app.runs.find(call.principal.tenant, run_id)
+        node = await app.starts.last_good_node(loaded.state)
+    if wanted.dry_run:
+        await app.starts.plan_resume(call.caller, run_id, node, "original", allow_completed=False)
+        return wire.ResumedRun(original_run_id=run_id, node_id=node, new_run_id=None)
+    app.engine.refuse_when_full()
+    started = await app.starts.resume(
+        call.caller, run_id, node, "original", allow_completed=False, request=None
+    )
+    await app.engine.begin(started)
+    return wire.ResumedRun(original_run_id=run_id, node_id=node, new_run_id=started.run_id)
+
+
+async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] | None) -> Answer:
+    """Answer for a run that is durable: with 202 at once, or with 200 once it has ended.
+
+    `of` is the message and the original of a rerun or resume, whose answer wraps the run.
+    """
+    await app.engine.begin(started)
+    accepted_state = fold(started.run_id, started.events)
+    seconds = call.wait_seconds()
+    if seconds:
+        finished = await _finished(app, started.run_id, seconds)
+        if finished is not None:
+            wrapped = await _wrap(app, call, accepted_state, finished, of)
+            made = answer(200, wrapped).with_header("Preference-Applied", f"wait={seconds}")
+            return _marked(made, started)
+    if started.repeated or of is not None:
+        shown = await _show(app, accepted_state, logs=False)
+    else:
+        position = started.events[0].position
+        shown = rendering.run(accepted_state, {position: started.body}, position, logs=False)
+    return _marked(answer(202, await _wrap(app, call, accepted_state, shown, of)), started)
+
+
+async def _wrap(
+    app: App, call: Call, accepted: RunState, shown: wire.Run, of: tuple[str, str] | None
+) -> wire.Run | wire.NewRun:
+    if of is None:
+        return shown
+    message, original = of
+    if accepted.origin.origin == "rerun":
+        # As of the run's own first event, so that a repeated call shows the same.
+        workflow = await _pinned_workflow(app, call, accepted, accepted.requested_position)
+        shown = msgspec.structs.replace(shown, workflow=workflow)
+    return wire.NewRun(message, original, shown)
+
+
+def _marked(made: Answer, started: Started) -> Answer:
+    return made.with_header("Idempotency-Replayed", "true") if started.repeated else made
+
+
+async def _finished(app: App, run_id: str, seconds: int) -> wire.Run | None:
+    """Wait for a run's end; None if it takes longer."""
+    watch = app.engine.watch(run_id)
+    try:
+        async with asyncio.timeout(seconds):
+            snapshot = await watch
+    except TimeoutError:
+        return None
+    if snapshot is not None:
+        return _from_snapshot(run_id, snapshot)
+    loaded = await app.runs.load(run_id)
+    return await _show(app, loaded.state) if loaded.state.is_ended else None
+
+
+def _from_snapshot(run_id: str, snapshot: Snapshot) -> wire.Run | None:
+    state = fold(run_id, snapshot.events)
+    if state.origin.payload_run:
+        return None
+    return rendering.run(state, snapshot.bodies, state.requested_body_at, logs=True)
+
+
+async def _show(app: App, state: RunState, *, logs: bool = True) -> wire.Run:
+    payload_at = await app.runs.payload_at(state)
+    positions: Sequence[int] = rendering.run_positions(state, payload_at, logs=logs)
+    bodies = await app.bodies(list(positions))
+    return rendering.run(state, bodies, payload_at, logs=logs)
+
+
+async def _pinned_workflow(
+    app: App, call: Call, state: RunState, at_position: int
+) -> wire.Workflow:
+    """Show the version that a run is pinned to, with the workflow's newest runs."""
+    workflow = await app.workflows.find(state.tenant, state.origin.workflow, deleted_too=True)
+    version = workflow.versions[state.origin.workflow_version - 1]
+    await app.views.wait_for(at_position)
+    rows = await app.views.newest_runs(workflow.workflow_id, at_position, EMBEDDED_RUNS)
+    bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
+    shown = await app.workflow(workflow, version, in_clear=call.has_scope("workflows:write"))
+    runs = [rendering.listed_run(row, bodies) for row in rows]
+    return msgspec.structs.replace(shown, runs=runs or UNSET)

@@ -1,0 +1,258 @@
+"""The composition root: wires the rooms together and serves them until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from ..engine.egress import EgressRules
+from ..engine.engine import Engine
+from ..engine.execution import Services
+from ..engine.limits import Limits
+from ..engine.nodes.control import Delay
+from ..engine.outbound import OutboundClient
+from ..engine.runs import Runs
+from ..engine.sealing import Sealer
+from ..engine.starts import Starts
+from ..engine.timers import LoopTimers
+from ..engine.workflows import Workflows
+from ..journal.actors import Pseudonyms
+from ..journal.clock import IdSource, SystemClock
+from ..journal.sqlite_file import JOURNAL_FILE
+from ..journal.sqlite_store import open_journal
+from ..projections.views import open_views
+from .app import Application
+from .auth import Authenticator
+from .auth_keys import AuthSettings
+from .call import Answer
+from .keys import jwt_secret, vault_key
+from .services import App
+from .setting_types import SettingsError
+from .settings import Settings
+
+_log = logging.getLogger("refold.server")
+_CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the process's exit code.
+
+    Raises:
+        SettingsError, AuthSettingsError, JournalError, OSError: each a sentence for the operator.
+    """
+    _configure_logging(settings.log_format)
+    listening = _listen(settings.host, settings.port)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        authenticator, made = _authenticator(settings)
+        port = listening.getsockname()[1]
+        public_url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
+        try:
+            import uvloop
+
+            runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        except ImportError:
+            runner = asyncio.Runner()
+        with runner:
+            runner.run(_serve(settings, authenticator, listening, public_url, made=made))
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        listening.close()
+    return 0
+
+
+async def _serve(
+    settings: Settings,
+    authenticator: Authenticator,
+    listening: socket.socket,
+    public_url: str,
+    *,
+    made: bool,
+) -> None:
+    async with assemble(settings, public_url) as (app, ids):
+        application = Application(app, authenticator, ids, _pages(public_url))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=settings.shutdown_seconds_max,
+                h11_max_incomplete_event_size=65536,
+            )
+        )
+        recovered = await app.engine.recover()
+        # What lives now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        _announce(settings, public_url, recovered, made=made)
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            await app.engine.stop(settings.shutdown_seconds_max)
+
+
+@asynccontextmanager
+async def assemble(
+    settings: Settings, public_url: str
+) -> AsyncGenerator[tuple[App, IdSource], None]:
+    """Open the journal and the views of a data directory and wire the engine to them."""
+    key, _ = vault_key(settings)
+    clock = SystemClock()
+    ids = IdSource(clock)
+    limits = _limits(settings)
+    Delay.seconds_max = settings.delay_seconds_max
+    async with (
+        open_journal(settings.data, key, clock, batch_max=settings.batch_max) as journal,
+        open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
+    ):
+        outbound = OutboundClient(
+            EgressRules.parse(",".join(settings.egress_allow)),
+            max_response_bytes=settings.response_bytes_max,
+        )
+        pseudonyms = Pseudonyms(key)
+        workflows = Workflows(journal, ids, pseudonyms, Sealer(key), limits)
+        runs = Runs(journal, workflows)
+        starts = Starts(journal, ids, pseudonyms, workflows, runs)
+        services = Services(journal, clock, ids, LoopTimers(clock), outbound, limits)
+        engine = Engine(services, workflows, runs)
+        try:
+            yield (
+                App(
+                    journal,
+                    views,
+                    workflows,
+                    runs,
+                    starts,
+                    engine,
+                    pseudonyms,
+                    public_url,
+                    settings.body_bytes_max,
+                ),
+                ids,
+            )
+        finally:
+            await outbound.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        run_seconds_max=settings.run_seconds_max,
+        node_seconds_max=settings.node_seconds_max,
+        delay_seconds_max=settings.delay_seconds_max,
+        nodes_max=settings.nodes_max,
+        output_bytes_max=settings.output_bytes_max,
+        active_runs_max=settings.max_active_runs,
+        active_runs_per_tenant_max=settings.max_active_runs_per_tenant,
+        active_runs_per_workflow_max=settings.max_active_runs_per_workflow,
+    )
+
+
+def _authenticator(settings: Settings) -> tuple[Authenticator, bool]:
+    """Return what checks tokens, and whether its secret was made just now."""
+    secret, made = jwt_secret(settings) if settings.checks_by_secret else ("", False)
+    auth = AuthSettings(
+        secret=secret,
+        public_key=str(settings.jwt_public_key or ""),
+        jwks_url=settings.jwks_url,
+        algorithms=settings.jwt_algorithms,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    return Authenticator(auth, clock=time.time), made
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else, so that a busy one stops the start."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            "port", f"can't listen on {host} port {port}: {error.strerror or error}"
+        ) from error
+    listening.listen(2048)
+    return listening
+
+
+def _pages(public_url: str) -> dict[str, Any]:
+    """Return the documents, built when they are first asked for: their builders cost memory."""
+    documents: dict[str, bytes] = {}
+
+    def document() -> dict[str, Any]:
+        from . import openapi
+
+        return openapi.build(public_url, version("refold"))
+
+    async def openapi_page() -> Answer:
+        if "openapi" not in documents:
+            documents["openapi"] = msgspec.json.encode(document())
+        return Answer(200, documents["openapi"])
+
+    async def docs_page() -> Answer:
+        if "docs" not in documents:
+            from . import docs_page as page
+
+            documents["docs"] = page.render(document()).encode()
+        headers = (
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", _CONTENT_POLICY.encode()),
+        )
+        return Answer(200, documents["docs"], headers)
+
+    return {"/openapi.json": openapi_page, "/docs": docs_page}
+
+
+def _announce(settings: Settings, public_url: str, recovered: int, *, made: bool) -> None:
+    _log.info("Refold serves %s (data in %s)", public_url, settings.data)
+    if recovered:
+        _log.info("%d unfinished runs continue", recovered)
+    if made:
+        _log.info("made a secret for tokens in the data directory")
+    if settings.checks_by_secret:
+        _log.info("mint a token: refold token --data %s", settings.data)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record with its time, level, logger and message."""
+        line: dict[str, Any] = {
+            "at": record.created,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def _configure_logging(form: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter()
+        if form == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

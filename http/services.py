@@ -1,0 +1,54 @@
+"""What the routes work with: one object, wired once at the start."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..engine.engine import Engine
+from ..engine.runs import Runs
+from ..engine.starts import Starts
+from ..engine.workflows import WorkflowBody, Workflows
+from ..journal.actors import Pseudonyms
+from ..journal.sqlite_store import SqliteJournal
+from ..projections.views import Views
+from ..projections.workflow_state import WorkflowState, WorkflowVersion
+from . import rendering, wire
+
+WEBHOOK_PATH = "/workflows/webhooks/"
+MASKED_TOKEN = "whsec_***"
+
+
+class App(msgspec.Struct, frozen=True):
+    """The rooms below, as the routes see them."""
+
+    journal: SqliteJournal
+    views: Views
+    workflows: Workflows
+    runs: Runs
+    starts: Starts
+    engine: Engine
+    pseudonyms: Pseudonyms
+    public_url: str
+    body_bytes_max: int
+
+    def webhook_url(
+        self, state: WorkflowState, body: WorkflowBody, *, in_clear: bool
+    ) -> str | None:
+        """Return a version's webhook address; the token is masked unless `in_clear`."""
+        if not body.webhook_token:
+            return None
+        token = self.workflows.token(state.workflow_id, body) if in_clear else MASKED_TOKEN
+        return f"{self.public_url}{WEBHOOK_PATH}{token}"
+
+    async def workflow(
+        self, state: WorkflowState, version: WorkflowVersion, *, in_clear: bool, whole: bool = True
+    ) -> wire.Workflow:
+        """Show a version of a workflow."""
+        body = await self.workflows.body(state, version.number)
+        url = self.webhook_url(state, body, in_clear=in_clear)
+        return rendering.workflow(state, version, body, url, whole=whole)
+
+    async def bodies(self, positions: list[int]) -> dict[int, bytes]:
+        """Read bodies as plain bytes; an erased one is missing."""
+        found = await self.journal.read_bodies(positions)
+        return {position: body.data for position, body in found.items()}

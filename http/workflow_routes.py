@@ -1,0 +1,240 @@
+"""Workflows: create, list, read, change, delete, validate, and their executions and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from ..engine.definition import DefinitionError, compile_definition
+from ..engine.fields import check_fields
+from ..engine.workflows import WorkflowText
+from ..journal.events import WorkflowDefined
+from ..projections.views import WorkflowRow
+from ..projections.workflow_state import WorkflowState, fold
+from . import rendering, wire
+from .call import Answer, Call, answer
+from .errors import RequestError, parameter_invalid
+from .paging import frame, read_page, read_time
+from .services import App
+
+NO_BODY = Answer(204, b"", ())
+_STATUSES = ("pending", "running", "completed", "failed", "awaiting_ui_interaction")
+_ORIGINS = (
+    "execute",
+    "webhook",
+    "sync",
+    "schedule",
+    "event",
+    "subworkflow",
+    "rerun",
+    "resume",
+)
+
+
+async def create(app: App, call: Call) -> Answer:
+    """Define a new workflow."""
+    raw = call.json()
+    text = _text_of(app, raw)
+    request = call.idempotency("workflows", "", raw)
+    appended = await app.workflows.create(call.caller, text, request)
+    event = appended.events[0]
+    assert isinstance(event.facts, WorkflowDefined)
+    state = fold(event.stream, appended.events)
+    body = await app.workflows.body(state, 1)
+    # A repeated call shows the same, but never a secret for the second time.
+    url = None if appended.repeated else app.webhook_url(state, body, in_clear=True)
+    made = answer(201, rendering.workflow(state, state.current, body, url)).with_header(
+        "Location", f"/workflows/{state.workflow_id}"
+    )
+    return made.with_header("Idempotency-Replayed", "true") if appended.repeated else made
+
+
+async def list_workflows(app: App, call: Call) -> Answer:
+    """List the tenant's workflows: an array, or a page where `?page=` asks for one."""
+    tenant = call.principal.tenant
+    await app.views.wait_for(app.journal.head)
+    if "page" not in call.query and "per_page" not in call.query:
+        rows = await app.views.workflows(tenant)
+        return answer(200, await _listed(app, call, rows))
+    page = read_page(call.query)
+    rows = await app.views.workflows(tenant, offset=page.offset, limit=page.size)
+    total = await app.views.count_workflows(tenant)
+    links, meta = frame(page, call.path, call.query, len(rows), total, None)
+    return answer(200, wire.WorkflowPage(await _listed(app, call, rows), links, meta))
+
+
+async def get(app: App, call: Call) -> Answer:
+    """Return a workflow's current version."""
+    state = await _find(app, call)
+    return await _shown(app, call, state)
+
+
+async def change(app: App, call: Call) -> Answer:
+    """Make a new version with the fields that were sent."""
+    raw = call.json()
+    wanted = call.read(wire.WorkflowChange, optional=False)
+    expected = _if_match(call)
+    fields: dict[str, Any] = {
+        name: value
+        for name in wire.WorkflowChange.__struct_fields__
+        if (value := getattr(wanted, name)) is not UNSET
+    }
+    if not fields and raw != {}:
+        raise parameter_invalid("body", "has nothing to change")
+
+    def edit(text: WorkflowText) -> WorkflowText:
+        return msgspec.structs.replace(text, **fields)
+
+    state = await app.workflows.change(call.caller, call.params["workflowId"], edit, expected)
+    return await _shown(app, call, state)
+
+
+async def delete(app: App, call: Call) -> Answer:
+    """Delete a workflow that nothing uses."""
+    await app.workflows.delete(call.caller, call.params["workflowId"])
+    return NO_BODY
+
+
+async def validate(app: App, call: Call) -> Answer:
+    """Say whether a definition could be saved, and every fault it has."""
+    raw = call.json()
+    try:
+        _text_of(app, raw)
+    except (RequestError, DefinitionError) as error:
+        return answer(200, wire.Validation(False, _lines(error)))
+    return answer(200, wire.Validation(True, []))
+
+
+async def versions(app: App, call: Call) -> Answer:
+    """List every version ever, with who made it and when."""
+    state = await _find(app, call)
+    return answer(200, [await _version(app, state, v.number) for v in state.versions])
+
+
+async def version(app: App, call: Call) -> Answer:
+    """Return one version of a workflow."""
+    state = await _find(app, call)
+    text = call.params["version"]
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise parameter_invalid("version", "must be a whole number")
+    shown = await _version(app, state, int(text))
+    whole = await app.workflow(
+        state, state.versions[int(text) - 1], in_clear=call.has_scope("workflows:write")
+    )
+    return answer(200, msgspec.structs.replace(shown, workflow=whole))
+
+
+async def executions(app: App, call: Call) -> Answer:
+    """List a workflow's runs, newest first."""
+    await _find(app, call)
+    query = call.query
+    page = read_page(query)
+    filters: dict[str, Any] = {
+        "tenant": call.principal.tenant,
+        "workflow": call.params["workflowId"],
+        "status": _one_of(query, "status", _STATUSES),
+        "created_from": read_time("from", query.get("from")),
+        "created_to": read_time("to", query.get("to")),
+        "origin": _one_of(query, "origin", _ORIGINS),
+        "original_run": query.get("original_run_id"),
+    }
+    await app.views.wait_for(app.journal.head)
+    rows = await app.views.runs(**filters, offset=page.offset, limit=page.size, before=page.cursor)
+    total = await app.views.count_runs(**filters)
+    bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
+    oldest = rows[-1].requested_position if rows else None
+    links, meta = frame(page, call.path, query, len(rows), total, oldest)
+    data = [rendering.listed_run(row, bodies) for row in rows]
+    return answer(200, wire.RunPage(data, links, meta))
+
+
+def _text_of(app: App, raw: Any) -> WorkflowText:
+    """Read and check a definition; all faults of all its parts come together.
+
+    Raises:
+        RequestError, DefinitionError: each fault with its path.
+    """
+    if not isinstance(raw, dict):
+        raise RequestError(
+            422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}
+        )
+    made, errors = check_fields(wire.WorkflowCreate, raw, "", closed=True)
+    nodes, edges = raw.get("nodes"), raw.get("edges")
+    if nodes is not None and edges is not None:
+        try:
+            compile_definition(nodes, edges, nodes_max=app.workflows.nodes_max)
+        except DefinitionError as error:
+            errors = error.errors | errors
+    if made is None or errors:
+        raise DefinitionError(errors)
+    return WorkflowText(
+        name=made.name,
+        nodes=made.nodes,
+        edges=made.edges,
+        description=made.description,
+        is_active=made.is_active,
+        schedule_type=made.schedule_type,
+    )
+
+
+def _lines(error: RequestError | DefinitionError) -> list[str]:
+    if not error.errors:
+        return [str(error)]
+    return [
+        f"{path}: {fault}" if path else fault
+        for path, faults in error.errors.items()
+        for fault in faults
+    ]
+
+
+async def _find(app: App, call: Call) -> WorkflowState:
+    return await app.workflows.find(call.principal.tenant, call.params["workflowId"])
+
+
+async def _shown(app: App, call: Call, state: WorkflowState) -> Answer:
+    shown = await app.workflow(state, state.current, in_clear=call.has_scope("workflows:write"))
+    return answer(200, shown).with_header("ETag", f'"{state.current.number}"')
+
+
+async def _listed(app: App, call: Call, rows: list[WorkflowRow]) -> list[wire.Workflow]:
+    made: list[wire.Workflow] = []
+    for row in rows:
+        state = await app.workflows.find(call.principal.tenant, row.workflow_id, deleted_too=True)
+        made.append(
+            await app.workflow(
+                state,
+                state.current,
+                in_clear=call.has_scope("workflows:write"),
+                whole=False,
+            )
+        )
+    return made
+
+
+async def _version(app: App, state: WorkflowState, number: int) -> wire.WorkflowVersion:
+    body = await app.workflows.body(state, number)
+    return wire.WorkflowVersion(
+        version=number,
+        created_at=rendering.to_wire(state.versions[number - 1].at),
+        created_by=body.by,
+    )
+
+
+def _if_match(call: Call) -> int | None:
+    text = call.header(b"if-match")
+    if text is None or text.strip() == "*":
+        return None
+    number = text.strip().strip('"')
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise parameter_invalid("If-Match", 'must be a version such as "3"')
+    return int(number)
+
+
+def _one_of(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
+    text = query.get(name)
+    if text is None or text in allowed:
+        return text
+    raise parameter_invalid(name, f"must be one of {', '.join(allowed)}")

@@ -1,0 +1,220 @@
+"""The `runs` projection: one row a run and one row a log entry.
+
+Both agree with `RunState` folded from the same events. They are one projection because the status
+of a log entry depends on how far its run was from its end (`run.ending`), and a projection reads
+no table but its own. Bodies stay in the journal; the rows hold their positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ..journal import events as e
+from ..journal.envelope import Recorded
+from .projection import Statement, Table
+from .run_state import LogStatus
+
+# The row id is the position of the request: every index ends in it, so that each filter finds
+# its newest rows first without sorting, and a cursor is a range of it.
+_RUN: Final = Table(
+    "run",
+    "requested_position",
+    (
+        """CREATE TABLE run_{g} (
+  requested_position INTEGER PRIMARY KEY,
+  run_id             TEXT NOT NULL UNIQUE,
+  tenant             TEXT NOT NULL,
+  workflow           TEXT NOT NULL,
+  workflow_version   INTEGER NOT NULL,
+  status             TEXT NOT NULL,
+  origin             TEXT NOT NULL,
+  original_run       TEXT NOT NULL,
+  chosen_node        TEXT NOT NULL,
+  failed_node        TEXT NOT NULL,
+  created_at         INTEGER NOT NULL,
+  started_at         INTEGER NOT NULL,
+  ended_at           INTEGER NOT NULL,
+  started_position   INTEGER NOT NULL,
+  ended_position     INTEGER NOT NULL,
+  payload_at         INTEGER NOT NULL,
+  message_at         INTEGER NOT NULL,
+  ending             TEXT NOT NULL
+) STRICT""",
+        "CREATE INDEX run_created_{g} ON run_{g} (created_at)",
+        "CREATE INDEX run_workflow_{g} ON run_{g} (workflow, tenant)",
+        "CREATE INDEX run_status_{g} ON run_{g} (workflow, tenant, status)",
+        "CREATE INDEX run_origin_{g} ON run_{g} (workflow, tenant, origin)",
+        "CREATE INDEX run_original_{g} ON run_{g} (workflow, tenant, original_run) "
+        "WHERE original_run != ''",
+    ),
+)
+_LOG: Final = Table(
+    "log",
+    "position",
+    (
+        """CREATE TABLE log_{g} (
+  position   INTEGER PRIMARY KEY,
+  run_id     TEXT NOT NULL,
+  version    INTEGER NOT NULL,
+  tenant     TEXT NOT NULL,
+  workflow   TEXT NOT NULL,
+  event_id   TEXT NOT NULL,
+  node       TEXT NOT NULL,
+  component  TEXT NOT NULL,
+  status     TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  attempt    INTEGER NOT NULL,
+  body_at    INTEGER NOT NULL
+) STRICT""",
+        "CREATE INDEX log_workflow_{g} ON log_{g} (workflow)",
+    ),
+)
+
+_REQUESTED: Final = """INSERT INTO run_{g} (requested_position, run_id, tenant, workflow,
+  workflow_version, status, origin, original_run, chosen_node, failed_node, created_at, started_at,
+  ended_at, started_position, ended_position, payload_at, message_at, ending)
+VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '')"""
+_REQUESTED_WITH_PAYLOAD_OF: Final = _REQUESTED.replace(
+    "?, 0, '')", "coalesce((SELECT payload_at FROM run_{g} WHERE run_id = ?), 0), 0, '')"
+)
+_STARTED: Final = (
+    "UPDATE run_{g} SET status = 'running', started_at = ?, started_position = ? WHERE run_id = ?"
+)
+_COMPLETED: Final = (
+    "UPDATE run_{g} SET status = 'completed', ended_at = ?, ended_position = ? WHERE run_id = ?"
+)
+_FAILED: Final = (
+    "UPDATE run_{g} SET status = 'failed', ended_at = ?, ended_position = ?, message_at = ?, "
+    "failed_node = ? WHERE run_id = ?"
+)
+_CANCELLED: Final = (
+    "UPDATE run_{g} SET status = 'failed', ended_at = ?, ended_position = ?, message_at = ? "
+    "WHERE run_id = ?"
+)
+_ENDING: Final = "UPDATE run_{g} SET ending = ? WHERE run_id = ? AND ending = ''"
+_LOGGED: Final = """INSERT INTO log_{g} (position, run_id, version, tenant, workflow, event_id,
+  node, component, status, created_at, started_at, attempt, body_at)
+SELECT ?, ?2, ?, tenant, workflow, ?, ?, ?, ?, ?, ?, ?, ? FROM run_{g} WHERE run_id = ?2"""
+# An untolerated failure is an error, unless a `terminate` had already decided that the run
+# completes: then the run went on without it.
+_LOGGED_FAILURE: Final = _LOGGED.replace(
+    "?, ?, ?, ?, ?, ?, ?, ? FROM",
+    "?, ?, ?, CASE ending WHEN 'completed' THEN 'warning' ELSE ? END, ?, ?, ?, ? FROM",
+)
+
+_Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
+
+
+class RunsProjection:
+    """See `Projection`."""
+
+    name = "runs"
+    version = 1
+    tables = (_RUN, _LOG)
+
+    def fold(self, event: Recorded) -> Sequence[Statement]:
+        """Return what an event changes."""
+        step = _STEPS.get(type(event.facts))
+        return () if step is None else step(event, event.facts)
+
+
+def _requested(event: Recorded, facts: e.RunRequested) -> Sequence[Statement]:
+    inherited = facts.payload_run != ""
+    return (
+        Statement(
+            _REQUESTED_WITH_PAYLOAD_OF if inherited else _REQUESTED,
+            (
+                event.position,
+                event.stream,
+                event.tenant,
+                facts.workflow,
+                facts.workflow_version,
+                facts.origin,
+                facts.original_run,
+                facts.chosen_node,
+                event.at,
+                facts.payload_run if inherited else event.body_at,
+            ),
+        ),
+    )
+
+
+def _started(event: Recorded, facts: e.RunStarted) -> Sequence[Statement]:
+    return (Statement(_STARTED, (facts.started_at, event.position, event.stream)),)
+
+
+def _completed(event: Recorded, facts: e.RunCompleted) -> Sequence[Statement]:
+    del facts
+    return (Statement(_COMPLETED, (event.at, event.position, event.stream)),)
+
+
+def _failed(event: Recorded, facts: e.RunFailed) -> Sequence[Statement]:
+    return (
+        Statement(
+            _FAILED, (event.at, event.position, event.body_at, facts.node, event.stream)
+        ),
+    )
+
+
+def _cancelled(event: Recorded, facts: e.RunCancelled) -> Sequence[Statement]:
+    del facts
+    return (Statement(_CANCELLED, (event.at, event.position, event.body_at, event.stream)),)
+
+
+def _cancel_requested(event: Recorded, facts: e.RunCancelRequested) -> Sequence[Statement]:
+    del facts
+    return (Statement(_ENDING, ("failed", event.stream)),)
+
+
+def _node_succeeded(event: Recorded, facts: e.NodeSucceeded) -> Sequence[Statement]:
+    logged = _logged(_LOGGED, event, facts, "success")
+    if facts.ends not in ("completed", "failed"):
+        return (logged,)
+    return (Statement(_ENDING, (facts.ends, event.stream)), logged)
+
+
+def _node_failed(event: Recorded, facts: e.NodeFailed) -> Sequence[Statement]:
+    if facts.retried or facts.tolerated:
+        return (_logged(_LOGGED, event, facts, "warning"),)
+    return (
+        Statement(_ENDING, ("failed", event.stream)),
+        _logged(_LOGGED_FAILURE, event, facts, "error"),
+    )
+
+
+def _node_interrupted(event: Recorded, facts: e.NodeInterrupted) -> Sequence[Statement]:
+    return (_logged(_LOGGED, event, facts, "warning"),)
+
+
+def _logged(sql: str, event: Recorded, facts: _Outcome, status: LogStatus) -> Statement:
+    return Statement(
+        sql,
+        (
+            event.position,
+            event.stream,
+            event.version,
+            event.id,
+            facts.node,
+            facts.component,
+            status,
+            facts.ended_at,
+            facts.started_at,
+            facts.attempt,
+            event.body_at,
+        ),
+    )
+
+
+_STEPS: Final[dict[type[e.Facts], Callable[[Recorded, Any], Sequence[Statement]]]] = {
+    e.RunRequested: _requested,
+    e.RunStarted: _started,
+    e.RunCompleted: _completed,
+    e.RunFailed: _failed,
+    e.RunCancelRequested: _cancel_requested,
+    e.RunCancelled: _cancelled,
+    e.NodeSucceeded: _node_succeeded,
+    e.NodeFailed: _node_failed,
+    e.NodeInterrupted: _node_interrupted,
+}
