@@ -1,12 +1,14 @@
 """Which accepted run may become active: bounded in all, per tenant and per workflow.
 
-Waiting runs are kept by tenant and served in turn, so that one tenant's flood does not hold up
-another's single run.
+Waiting runs are kept by tenant, and within a tenant by workflow, and both are served in turn, so
+that one flood does not hold up another's single run. Whoever gives a place back must ask
+`next_admitted` until it says None; so a run that waits is always one that doesn't fit, and a new
+one that fits overtakes nobody.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 
 import msgspec
 
@@ -21,6 +23,10 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     workflow: str
 
 
+_ByRun = OrderedDict[str, Place]
+_ByWorkflow = OrderedDict[str, _ByRun]
+
+
 class Admission:
     """Counts active runs and keeps the waiting ones."""
 
@@ -29,8 +35,13 @@ class Admission:
         self._active: dict[str, Place] = {}
         self._by_tenant: Counter[str] = Counter()
         self._by_workflow: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[Place]] = OrderedDict()
-        self.waiting_total = 0
+        self._waiting: OrderedDict[str, _ByWorkflow] = OrderedDict()
+        self._places: dict[str, Place] = {}
+
+    @property
+    def waiting_total(self) -> int:
+        """How many runs wait for a place."""
+        return len(self._places)
 
     @property
     def is_full(self) -> bool:
@@ -39,15 +50,17 @@ class Admission:
 
     def ask(self, place: Place) -> bool:
         """Take a place now if there is one, else wait for `next_admitted`."""
-        if not self._waiting and self._fits(place):
+        if self._fits(place):
             self._take(place)
             return True
-        self._waiting.setdefault(place.tenant, deque()).append(place)
-        self.waiting_total += 1
+        of_tenant = self._waiting.setdefault(place.tenant, OrderedDict())
+        of_tenant.setdefault(place.workflow, OrderedDict())[place.run_id] = place
+        self._places[place.run_id] = place
         return False
 
     def force(self, place: Place) -> None:
         """Take a place beyond the limits: stopping a run must not wait for others to end."""
+        self.forget(place.run_id)
         if place.run_id not in self._active:
             self._take(place)
 
@@ -55,42 +68,38 @@ class Admission:
         """Give a place back."""
         place = self._active.pop(run_id, None)
         if place is not None:
-            self._count(self._by_tenant, place.tenant, -1)
-            self._count(self._by_workflow, place.workflow, -1)
+            _decrease(self._by_tenant, place.tenant)
+            _decrease(self._by_workflow, place.workflow)
 
     def next_admitted(self) -> Place | None:
         """Take the next waiting run that fits, tenant after tenant; None if none does."""
         if len(self._active) >= self._limits.active_runs_max:
             return None
-        for tenant in list(self._waiting):
-            queue = self._waiting[tenant]
-            for index, place in enumerate(queue):
-                if self._by_tenant[tenant] >= self._limits.active_runs_per_tenant_max:
-                    break
-                if self._fits(place):
-                    del queue[index]
-                    self.waiting_total -= 1
-                    self._turn(tenant)
+        for tenant, of_tenant in self._waiting.items():
+            if self._by_tenant[tenant] >= self._limits.active_runs_per_tenant_max:
+                continue
+            for workflow, queue in of_tenant.items():
+                if self._by_workflow[workflow] < self._limits.active_runs_per_workflow_max:
+                    place = next(iter(queue.values()))
+                    self._waiting.move_to_end(tenant)
+                    of_tenant.move_to_end(workflow)
+                    self.forget(place.run_id)
                     self._take(place)
                     return place
         return None
 
     def forget(self, run_id: str) -> None:
         """Take a run out of the waiting ones."""
-        for tenant, queue in list(self._waiting.items()):
-            for place in queue:
-                if place.run_id == run_id:
-                    queue.remove(place)
-                    self.waiting_total -= 1
-                    if not queue:
-                        del self._waiting[tenant]
-                    return
-
-    def _turn(self, tenant: str) -> None:
-        if self._waiting[tenant]:
-            self._waiting.move_to_end(tenant)
-        else:
-            del self._waiting[tenant]
+        place = self._places.pop(run_id, None)
+        if place is None:
+            return
+        of_tenant = self._waiting[place.tenant]
+        queue = of_tenant[place.workflow]
+        del queue[run_id]
+        if not queue:
+            del of_tenant[place.workflow]
+        if not of_tenant:
+            del self._waiting[place.tenant]
 
     def _fits(self, place: Place) -> bool:
         limits = self._limits
@@ -105,8 +114,8 @@ class Admission:
         self._by_tenant[place.tenant] += 1
         self._by_workflow[place.workflow] += 1
 
-    @staticmethod
-    def _count(counter: Counter[str], key: str, change: int) -> None:
-        counter[key] += change
-        if counter[key] <= 0:
-            del counter[key]
+
+def _decrease(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

@@ -11,9 +11,6 @@ from typing import Any, Final
 
 import msgspec
 
-from .fields import check_fields
-from .graph import Edge, Errors, Graph, check_edges, check_node_ids, read_edge
-from .nodes.catalogue import CATALOGUE, compile_node, component_of
 from .component import (
     ConfigError,
     EffectNode,
@@ -21,6 +18,9 @@ from .component import (
     TriggerNode,
     WaitNode,
 )
+from .fields import check_fields
+from .graph import Edge, Errors, Graph, check_edges, check_node_ids, read_edge
+from .nodes.catalogue import CATALOGUE, compile_node, component_of
 from .policy import NodePolicy
 
 AnyNode = TriggerNode[Any] | PureNode[Any] | EffectNode[Any] | WaitNode[Any]

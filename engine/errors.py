@@ -12,13 +12,13 @@ EngineError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 
 class EngineError(Exception):
     """The root: every refusal of the engine, with a stable code."""
 
-    code: ClassVar[str] | str = "engine_error"
+    code: str = "engine_error"
 
 
 class NotFoundError(EngineError):

@@ -19,11 +19,11 @@ from ..journal.clock import Clock, IdSource
 from ..journal.journal import Journal, Metadata
 from ..projections.run_state import SETTLED, NodeState
 from . import decider
+from .component import EffectNode, NodeError, Outcome, TriggerNode, WaitNode
 from .decider import Attempt
 from .definition import Definition, Step
 from .frontier import Frontier
 from .limits import Limits
-from .component import EffectNode, NodeError, Outcome, TriggerNode, WaitNode
 from .outbound import OutboundClient
 from .policy import SECOND_US
 from .timers import Timers

@@ -31,8 +31,8 @@ from liquid.exceptions import LiquidError
 from liquid.template import BoundTemplate
 from liquid.utils import ReadOnlyChainMap
 
-from .liquid_filters import FILTERS, guard, to_json
 from .component import NodeError
+from .liquid_filters import FILTERS, guard, to_json
 from .template_parts import ends_in_string
 from .template_values import (
     OUTPUT_SIZE_MAX,

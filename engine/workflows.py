@@ -22,11 +22,11 @@ from ..journal.errors import ConflictError, ResourceInUseError
 from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, StreamWrite
 from ..projections.workflow_state import WorkflowState, evolve, fold
 from .caller import Caller
+from .component import TriggerNode
 from .copying import read_whole
 from .definition import Definition, compile_definition
 from .errors import InvalidError, NotFoundError, StateError
 from .limits import Limits
-from .component import TriggerNode
 from .nodes.triggers import WebhookTrigger
 from .sealing import Sealer
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 import msgspec
 
@@ -18,6 +19,8 @@ from .errors import RequestError, parameter_invalid
 
 JSON: Final = (b"content-type", b"application/json")
 WAIT_SECONDS_MAX: Final = 30
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NOT_READ: Final = object()
 _encode = msgspec.json.Encoder().encode
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -43,7 +46,18 @@ def answer(status: int, value: Any) -> Answer:
 class Call:
     """A request that passed authentication; its body is read already, and bounded."""
 
-    __slots__ = ("body", "headers", "method", "params", "path", "principal", "query", "request_id")
+    __slots__ = (
+        "_json",
+        "_query",
+        "_query_string",
+        "body",
+        "headers",
+        "method",
+        "params",
+        "path",
+        "principal",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -57,11 +71,26 @@ class Call:
         self.method = method
         self.path = path
         self.params = params
-        self.query: dict[str, str] = _read_query(query_string)
+        self._query_string = query_string
+        self._query: dict[str, str] | None = None
+        self._json: Any = _NOT_READ
         self.headers = headers
         self.request_id = request_id
         self.body = b""
         self.principal = ANYBODY
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters, of which the last one of a name counts.
+
+        Read on demand, so that a caller without a token learns of nothing else.
+
+        Raises:
+            RequestError: 422, the query can't be read.
+        """
+        if self._query is None:
+            self._query = _read_query(self._query_string)
+        return self._query
 
     @property
     def caller(self) -> Caller:
@@ -91,6 +120,11 @@ class Call:
         Raises:
             RequestError: 400 or 415.
         """
+        if self._json is _NOT_READ:
+            self._json = self._read_json()
+        return self._json
+
+    def _read_json(self) -> Any:
         if not self.body:
             return None
         content_type = self.headers.get(b"content-type", b"application/json")
@@ -121,17 +155,11 @@ class Call:
         key = self.header(b"idempotency-key")
         if key is None:
             return None
-        try:
-            normal = str(UUID(key)) if len(key) == 36 else ""
-        except ValueError:
-            normal = ""
-        if not normal:
+        if not _UUID.fullmatch(key):
             raise parameter_invalid("Idempotency-Key", "must be a UUID")
-        from hashlib import sha256
-
         said = f"{self.method}\n{self.path}\n".encode() + strict_json.canonical(body)
         scope = f"{self.principal.tenant}\n{route}\n{resource}"
-        return RequestKey(scope, normal, sha256(said).hexdigest())
+        return RequestKey(scope, key.lower(), sha256(said).hexdigest())
 
     def wait_seconds(self) -> int:
         """Return N of `Prefer: wait=N` (RFC 7240), at most 30, 0 without one.

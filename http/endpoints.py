@@ -6,7 +6,7 @@ The router and the OpenAPI document are both made from it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Query(msgspec.Struct, frozen=True):
 
     name: str
     description: str
-    schema: dict[str, Any] = {"type": "string"}
+    schema: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
     place: str = "query"
 
 
@@ -79,14 +79,14 @@ RUN_FILTERS: Final = (
     Query(
         "status",
         "Only runs with this status.",
-        {"type": "string", "enum": list(wire.RunStatus.__args__)},
+        {"type": "string", "enum": list(get_args(wire.RunStatus))},
     ),
     Query("from", "Only runs created then or later.", {"type": "string", "format": "date-time"}),
     Query("to", "Only runs created then or earlier.", {"type": "string", "format": "date-time"}),
     Query(
         "origin",
         "Only runs made this way.",
-        {"type": "string", "enum": list(wire.Origin.__args__)},
+        {"type": "string", "enum": list(get_args(wire.Origin))},
     ),
     Query("original_run_id", "Only reruns and resumes of this run."),
 )

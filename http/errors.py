@@ -30,7 +30,7 @@ from ..journal.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from ..projections.views import StaleViewsError
+from ..projections.errors import StaleViewsError
 from .auth import AuthUnavailableError, ForbiddenError, UnauthorizedError
 from .wire import Error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -52,7 +52,7 @@ async def show(app: App, page: Sequence[Recorded]) -> list[wire.Event]:
 
 
 def _event(event: Recorded, body: bytes | None) -> wire.Event:
-    shown = None
+    shown: Any = None
     if body is not None:
         shown = msgspec.Raw(body)
     elif event.payload:

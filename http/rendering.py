@@ -7,7 +7,7 @@ encoded again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -62,7 +62,7 @@ def run(state: RunState, bodies: Bodies, payload_at: int, *, logs: bool) -> wire
         started_at=to_wire_or_none(state.started_at),
         completed_at=to_wire_or_none(state.ended_at),
         duration_in_seconds=_duration(state.started_at, state.ended_at),
-        origin=origin.origin,  # pyright: ignore[reportArgumentType]  # as it was journaled
+        origin=cast("wire.Origin", origin.origin),
         original_run_id=origin.original_run or None,
         resumed_from_node_id=origin.chosen_node or None,
         logs=[_log(state, entry, bodies) for entry in state.log] if logs else [],
@@ -75,7 +75,7 @@ def listed_run(row: RunRow, bodies: Bodies) -> wire.Run:
         id=row.run_id,
         workflow_id=row.workflow,
         workflow_version=row.workflow_version,
-        status=row.status,  # pyright: ignore[reportArgumentType]  # as it was folded
+        status=row.status,
         trigger_payload=_payload(bodies.get(row.payload_at)),
         error_message=_message(row.status, bodies.get(row.message_at)),
         failed_node_id=row.failed_node or None,
@@ -83,7 +83,7 @@ def listed_run(row: RunRow, bodies: Bodies) -> wire.Run:
         started_at=to_wire_or_none(row.started_at),
         completed_at=to_wire_or_none(row.ended_at),
         duration_in_seconds=_duration(row.started_at, row.ended_at),
-        origin=row.origin,  # pyright: ignore[reportArgumentType]  # as it was journaled
+        origin=cast("wire.Origin", row.origin),
         original_run_id=row.original_run or None,
         resumed_from_node_id=row.chosen_node or None,
     )

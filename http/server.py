@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -73,6 +74,20 @@ def serve(settings: Settings) -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn, told to stop by us: by itself it ends the process by the signal, not with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals alone."""
+        yield
+
+    def ask_to_stop(self) -> None:
+        """Stop accepting and finish; asked twice, finish at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
 async def _serve(
     settings: Settings,
     authenticator: Authenticator,
@@ -83,7 +98,7 @@ async def _serve(
 ) -> None:
     async with assemble(settings, public_url) as (app, ids):
         application = Application(app, authenticator, ids, _pages(public_url))
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 application,
                 http="httptools",
@@ -100,6 +115,8 @@ async def _serve(
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop)
         _announce(settings, public_url, recovered, made=made)
         try:
             await server.serve(sockets=[listening])

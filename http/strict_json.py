@@ -84,15 +84,14 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check_nesting(value: Any) -> None:
     level: list[Any] = [value]
     for _ in range(NESTING_MAX + 1):
-        deeper: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                deeper.extend(item.values())
-            elif isinstance(item, list):
-                deeper.extend(item)
-        if not deeper:
+        level = [item for item in level if isinstance(item, (dict, list))]
+        if not level:
             return
-        level = deeper
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
     raise RecursionError
 
 

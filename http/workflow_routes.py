@@ -19,6 +19,7 @@ from .call import Answer, Call, answer
 from .errors import RequestError, parameter_invalid
 from .paging import frame, read_page, read_time
 from .services import App
+from .times import to_wire
 
 NO_BODY = Answer(204, b"", ())
 _STATUSES = ("pending", "running", "completed", "failed", "awaiting_ui_interaction")
@@ -218,7 +219,7 @@ async def _version(app: App, state: WorkflowState, number: int) -> wire.Workflow
     body = await app.workflows.body(state, number)
     return wire.WorkflowVersion(
         version=number,
-        created_at=rendering.to_wire(state.versions[number - 1].at),
+        created_at=to_wire(state.versions[number - 1].at),
         created_by=body.by,
     )
 

@@ -10,6 +10,7 @@ ProjectionError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -48,6 +49,10 @@ class UnknownProjectionError(ProjectionError):
     """There is no projection of that name."""
 
     code = "unknown_projection"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no projection {name!r}; known are {', '.join(known)}")
+        self.name = name
 
 
 class GapError(ProjectionError):

@@ -23,9 +23,7 @@ from ..journal import events as e
 from ..journal.envelope import Recorded
 
 Status = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
-Phase = Literal[
-    "started", "waiting", "retrying", "succeeded", "tolerated", "failed", "interrupted"
-]
+Phase = Literal["started", "waiting", "retrying", "succeeded", "tolerated", "failed", "interrupted"]
 LogStatus = Literal["success", "error", "warning"]
 
 SETTLED: Final = frozenset({"succeeded", "tolerated"})
@@ -261,9 +259,7 @@ def _attempt(state: RunState, facts: _Outcome) -> NodeState:
     """Return the node's state: a pure node has no start of its own before its outcome."""
     node = state.nodes.get(facts.node)
     if node is None:
-        node = NodeState(
-            facts.node, facts.component, "started", facts.attempt, facts.started_at
-        )
+        node = NodeState(facts.node, facts.component, "started", facts.attempt, facts.started_at)
         state.nodes[facts.node] = node
     node.attempt = facts.attempt
     node.due_at = 0

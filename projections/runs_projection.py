@@ -152,9 +152,7 @@ def _completed(event: Recorded, facts: e.RunCompleted) -> Sequence[Statement]:
 
 def _failed(event: Recorded, facts: e.RunFailed) -> Sequence[Statement]:
     return (
-        Statement(
-            _FAILED, (event.at, event.position, event.body_at, facts.node, event.stream)
-        ),
+        Statement(_FAILED, (event.at, event.position, event.body_at, facts.node, event.stream)),
     )
 
 

@@ -158,9 +158,7 @@ def _where(wanted: RunFilter) -> tuple[str, list[SqlValue]]:
         terms.append("original_run != ''")
     add("original_run = ?", wanted.original_run)
     add("+status = ?" if is_rerun else "status = ?", wanted.status)
-    add(
-        "+origin = ?" if is_rerun or wanted.status is not None else "origin = ?", wanted.origin
-    )
+    add("+origin = ?" if is_rerun or wanted.status is not None else "origin = ?", wanted.origin)
     add(f"requested_position >= {_FIRST_FROM}", wanted.created_from)
     add(f"requested_position < {_FIRST_AFTER}", wanted.created_to)
     add("requested_position < ?", wanted.before)

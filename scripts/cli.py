@@ -17,7 +17,10 @@ from ..journal.errors import JournalError
 
 _COMMANDS = {
     "serve": "refold.scripts.serve_command:serve",
+    "bench": "refold.scripts.bench_command:bench",
     "token": "refold.scripts.token_command:token",
+    "demo": "refold.scripts.demo_command:demo",
+    "replay": "refold.scripts.replay_command:replay",
 }
 
 EXIT_FAILED = 1

@@ -28,9 +28,9 @@ def takes_settings(
     offered = [s for s in Settings.DECLARED if not s.secret and (names is None or s.name in names)]
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        def run(**arguments: Any) -> int:
+        def run(*places: Any, **arguments: Any) -> int:
             flags = {s.name: arguments.pop(s.name, None) for s in offered}
-            return command(Settings.load(flags, os.environ), **arguments)
+            return command(Settings.load(flags, os.environ), *places, **arguments)
 
         hints = get_type_hints(command, include_extras=True)
         own = list(inspect.signature(command).parameters.values())[1:]

@@ -15,8 +15,8 @@ from typing import ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from ..templates import Template, compile_value
 from ..component import ConfigError, Context, Json, NodeConfig, NodeError, Outcome, PureNode
+from ..templates import Template, compile_value
 from .operands import need_boolean, need_list, need_number, need_text
 
 _ABSENT: Final[Json] = msgspec.UNSET

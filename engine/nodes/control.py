@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from ..templates import compile_text, compile_value
 from ..component import (
     ConfigError,
     Context,
@@ -15,6 +14,7 @@ from ..component import (
     PureNode,
     WaitNode,
 )
+from ..templates import compile_text, compile_value
 from .operands import need_number
 
 DELAY_SECONDS_MAX: Final = 900

@@ -6,8 +6,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from ..templates import Template, compile_value
 from ..component import ConfigError, Context, Json, NodeConfig, Outcome, PureNode
+from ..templates import Template, compile_value
 from .operands import is_equal
 
 DEFAULT_HANDLE: Final = "default"

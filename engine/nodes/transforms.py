@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..templates import compile_value
 from ..component import Context, Json, NodeConfig, Outcome, PureNode
+from ..templates import compile_value
 
 
 class TextTransformConfig(NodeConfig, frozen=True, kw_only=True):

@@ -21,6 +21,16 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from ..component import (
+    Call,
+    ConfigError,
+    Context,
+    EffectNode,
+    Json,
+    NodeConfig,
+    NodeError,
+    Outcome,
+)
 from ..egress import invalid_request, parse_target
 from ..outbound import (
     REQUEST_BYTES_MAX,
@@ -36,16 +46,6 @@ from ..templates import (
     compile_text,
     compile_value,
     split_markup,
-)
-from ..component import (
-    Call,
-    ConfigError,
-    Context,
-    EffectNode,
-    Json,
-    NodeConfig,
-    NodeError,
-    Outcome,
 )
 
 MASK = "***"

@@ -235,6 +235,26 @@ def test_a_request_key_is_free_again_after_24_hours(play: Play) -> None:
     play(scenario)
 
 
+def test_a_request_key_can_be_looked_up_without_appending(play: Play) -> None:
+    """With the answers of an append: what it made, a refusal for another digest, or nothing."""
+
+    async def scenario(journal: Journal, clock: FakeClock) -> None:
+        key, other = RequestKey("s", "k", "one"), RequestKey("s", "k", "two")
+        assert await journal.requested(key) is None
+        made = await journal.append(commit(write("a", 0, started(), started()), request=key))
+        found = await journal.requested(key)
+        assert found is not None
+        assert (found.repeated, list(found.events)) == (True, list(made.events))
+        with pytest.raises(RequestReusedError):
+            await journal.requested(other)
+        assert await journal.requested(RequestKey("t", "k", "one")) is None
+        clock.time_us += REQUEST_LIFE_US
+        assert await journal.requested(key) is None
+        assert await journal.requested(other) is None
+
+    play(scenario)
+
+
 def test_the_same_request_twice_at_once_is_made_once(play: Play) -> None:
     """Two of one group see each other: the second gets what the first one is about to make."""
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from refold.engine.nodes.catalogue import CATALOGUE, compile_node, component_of
 from refold.engine.component import ConfigError, NodeConfig
+from refold.engine.nodes.catalogue import CATALOGUE, compile_node, component_of
 from refold.engine.nodes.conditions import StringCondition
 from refold.engine.nodes.control import Delay, Terminate
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.engine.nodes.catalogue import compile_node
 from refold.engine.component import ConfigError, NodeError, Outcome, PureNode
+from refold.engine.nodes.catalogue import compile_node
 
 CONTEXT: dict[str, Any] = {
     "t": {"n": 5, "s": "Straße", "e": "", "b": True, "l": ["x", "STRASSE"], "o": {}}

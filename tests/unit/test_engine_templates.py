@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refold.engine.liquid_sandbox import LiquidExpression
 from refold.engine.component import ConfigError, NodeError
+from refold.engine.liquid_sandbox import LiquidExpression
 from refold.engine.template_parts import Lookup, is_lookup
 from refold.engine.templates import compile_text, compile_value, split_markup
 

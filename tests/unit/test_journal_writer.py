@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,10 +208,12 @@ def test_closing_drains_the_queue_and_turns_away_who_waits_for_a_place(tmp_path:
             waiting = await queued(
                 *(journal.append(commit(write(f"w{n}", 0)), patient=True) for n in range(3))
             )
+            journal.close()
+            # While the disk still holds the others up.
+            for refused in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(refused, StoreClosedError)
             asyncio.get_running_loop().call_later(0.05, hold.__exit__, None, None, None)
         assert len(await asyncio.gather(*taken)) == 3
-        for refused in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(refused, StoreClosedError)
         assert not journal.is_writable
         with pytest.raises(StoreClosedError, match="the journal is closed"):
             await journal.append(commit(write("late", 0)))
@@ -240,11 +243,14 @@ def test_an_impatient_shutdown_still_waits_for_the_writer(tmp_path: Path) -> Non
         await entered.wait()
         service.cancel()
         await asyncio.sleep(0)
-        release = asyncio.get_running_loop().run_in_executor(None, hold.__exit__, None, None, None)
         service.cancel()
+        # Not on the loop: the service blocks it until the writer is through.
+        release = threading.Timer(0.1, hold.__exit__, (None, None, None))
+        release.start()
         with pytest.raises(asyncio.CancelledError):
             await service
-        await release
+        assert "journal-writer" not in {thread.name for thread in threading.enumerate()}
+        release.join()
         async with opened(tmp_path) as journal:
             assert len(await journal.read_stream("a")) == 1
 

@@ -1,0 +1,178 @@
+"""The calls of one run that are on the wire: begun once their starts are durable, then awaited.
+
+A call is planned while its start is only noted, and begins when the caller says that the start
+is on disk. Its result waits here until the run takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from .component import EffectNode, Json, NodeError, Outcome
+from .definition import Step
+from .limits import Limits
+from .outbound import OutboundResponse
+
+Result = Outcome | NodeError
+MESSAGE_LENGTH_MAX: Final = 2000
+_log = logging.getLogger("refold.engine")
+
+
+class Outbound(Protocol):
+    """What sends a request and returns the answer (see `OutboundClient`)."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        timeout_s: float,
+        /,
+    ) -> OutboundResponse:
+        """Send one request; raise `OutboundError` where no answer came."""
+        ...
+
+
+class EffectCall(msgspec.Struct, frozen=True):
+    """What an effect node is lent while it performs (see `Call`)."""
+
+    effect_key: str
+    timeout_s: float
+    outbound: Outbound
+
+
+class PlannedCall(msgspec.Struct, frozen=True):
+    """A call whose start is noted."""
+
+    step: Step
+    effect_key: str
+    context: dict[str, Json]
+
+
+class Calls:
+    """Plans, begins and ends the calls of one run."""
+
+    def __init__(
+        self, run_id: str, outbound: Outbound, limits: Limits, wake: Callable[[], None]
+    ) -> None:
+        """`wake` is called whenever there is a result to take."""
+        self._run_id = run_id
+        self._outbound = outbound
+        self._seconds_max = limits.node_seconds_max
+        self._wake = wake
+        self._planned: list[PlannedCall] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._results: list[tuple[Step, Result]] = []
+
+    @property
+    def any_open(self) -> bool:
+        """True while a call is on the wire or has a result that nobody took."""
+        return bool(self._tasks)
+
+    def plan(self, call: PlannedCall) -> None:
+        """Keep a call for `begin`."""
+        self._planned.append(call)
+
+    def begin(self) -> None:
+        """Let the planned calls begin, whose starts are durable now."""
+        for call in self._planned:
+            name = call.step.node
+            self._tasks[name] = asyncio.create_task(
+                self._perform(call), name=f"{self._run_id}:{name}"
+            )
+        self._planned.clear()
+
+    def take(self) -> list[tuple[Step, Result]]:
+        """Return the results that came since, in the order in which they came."""
+        results, self._results = self._results, []
+        # A call that was cut off may still bring a result, of which nobody wants to hear.
+        return [
+            (step, result)
+            for step, result in results
+            if self._tasks.pop(step.node, None) is not None
+        ]
+
+    def cut_off(self) -> list[str]:
+        """End the calls that have no result yet and return their nodes."""
+        finished = {step.node for step, _ in self._results}
+        late = [name for name in self._tasks if name not in finished]
+        for name in late:
+            self._tasks.pop(name).cancel()
+        return late
+
+    def abandon(self) -> None:
+        """End everything, whatever came of it."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    async def _perform(self, call: PlannedCall) -> None:
+        step = call.step
+        node = step.run
+        assert isinstance(node, EffectNode)
+        limit = min(step.policy.timeout or self._seconds_max, self._seconds_max)
+        result: Result
+        try:
+            async with asyncio.timeout(limit):
+                lent = EffectCall(call.effect_key, limit, self._outbound)
+                result = await node.perform(call.context, lent)
+        except TimeoutError:
+            result = NodeError("timeout", f"Node '{step.node}' timed out after {limit:g} s.")
+        except NodeError as error:
+            result = error
+        except Exception as error:
+            result = unexpected(self._run_id, step.node, error)
+        self._results.append((step, result))
+        self._wake()
+
+
+def unexpected(run_id: str, node: str, error: Exception) -> NodeError:
+    """Make a failure of a fault of ours, so that one node can't hold its run for ever."""
+    _log.error("run %s: node %s failed unexpectedly", run_id, node, exc_info=error)
+    kind = type(error).__name__
+    return NodeError("internal_error", f"Node '{node}' failed unexpectedly ({kind}).")
+
+
+def encode_result(result: Result, attempt: int, bytes_max: int) -> tuple[bytes, Result]:
+    """Encode what is recorded of a result, and return the result that this then is.
+
+    An output beyond the limit, or one that is no JSON, is a failure; of a failure that is too
+    large, what was received is left out rather than the failure itself.
+    """
+    if isinstance(result, Outcome):
+        body = _encode(result.output)
+        if body is None:
+            result = NodeError("output_invalid", "The output can't be written as JSON.")
+        elif len(body) <= bytes_max:
+            return body, result
+        else:
+            result = NodeError(
+                "output_too_large",
+                f"The output has {len(body)} bytes; the limit is {bytes_max}.",
+            )
+    result = NodeError(result.code, _plain(result.message), result.received)
+    error = {"code": result.code, "message": result.message, "attempt": attempt}
+    body = _encode({"error": error} | result.received | {"error": error})
+    if body is None or len(body) > bytes_max:
+        body = _encode({"error": error, "truncated": True})
+    assert body is not None, "an error's code and message are plain text"
+    return body, result
+
+
+def _plain(text: str) -> str:
+    """Return text of bounded length that can be written as UTF-8."""
+    return text[:MESSAGE_LENGTH_MAX].encode("utf-8", "replace").decode()
+
+
+def _encode(value: Any) -> bytes | None:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # Half a surrogate pair, an integer beyond 64 bits, nesting without end.
+        return None

@@ -1,0 +1,302 @@
+"""The views: what the service reads of its projections, never older than it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from ..journal.journal import Journal
+from ..journal.sqlite_file import open_reader
+from ..journal.sqlite_file import translated as journal_errors
+from ..journal.sqlite_reader import Reader
+from .built_in import BUILT_IN
+from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, ViewsFailedError
+from .projection import Projection, SqlValue
+from .projector import QUEUED_MAX, Projector
+from .view_rows import (
+    COUNT_WORKFLOWS,
+    NEWEST_RUNS,
+    WEBHOOK,
+    WORKFLOWS,
+    LogRow,
+    RunFilter,
+    RunRow,
+    WorkflowRow,
+    as_of,
+    count_runs,
+    run_row,
+    select_runs,
+    workflow_row,
+)
+from .views_file import (
+    VIEWS_FILE,
+    digest_live,
+    is_ready,
+    prepare,
+    reader_uri,
+    rebuild_lock,
+    translated,
+)
+
+__all__ = ["LogRow", "RunRow", "Views", "WorkflowRow", "open_views"]
+
+FRESH_SECONDS: Final = 2.0
+"""How long a read waits for the views to reach what it must show."""
+_READERS: Final = 2
+
+
+class Views:
+    """Reads the live generation of each projection. Made by `open_views`."""
+
+    def __init__(
+        self,
+        path: Path,
+        journal: Journal,
+        journal_path: Path,
+        projections: Sequence[Projection],
+        queued_max: int,
+    ) -> None:
+        self._path = path
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._projections = {projection.name: projection for projection in projections}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._readers: list[aiosqlite.Connection] = []
+        self._next_reader = 0
+        self.projector: Final = Projector(
+            path, journal_path, projections, self._moved, queued_max=queued_max
+        )
+
+    @property
+    def position(self) -> int:
+        """The newest position that every view includes."""
+        return self.projector.position
+
+    @property
+    def fault(self) -> str:
+        """Why the views stand still, "" while they follow the journal."""
+        return self.projector.fault
+
+    @property
+    def is_caught_up(self) -> bool:
+        """True while the views are at the durable head, or so near that no read waits long."""
+        if self.fault:
+            return False
+        return self.projector.is_fed or self.position >= self._journal.head
+
+    async def wait_for(self, position: int, seconds: float = FRESH_SECONDS) -> None:
+        """Wait until every view includes a position.
+
+        Raises:
+            StaleViewsError: they don't within this time, or stand still.
+        """
+        if self.position >= position:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        entry = (position, waiter)
+        self._waiters.append(entry)
+        self.projector.hurry()
+        try:
+            # The projector looks for waiters after it has moved, so that none is missed if it
+            # moved in between.
+            if self.position < position and not self.fault:
+                async with asyncio.timeout(seconds):
+                    await waiter
+        except TimeoutError:
+            pass
+        finally:
+            self._waiters.remove(entry)
+        if self.position < position:
+            raise StaleViewsError(position, self.position, self.fault)
+
+    async def runs(
+        self,
+        *,
+        tenant: str,
+        workflow: str,
+        status: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        origin: str | None = None,
+        original_run: str | None = None,
+        offset: int,
+        limit: int,
+        before: int | None = None,
+    ) -> list[RunRow]:
+        """List a workflow's runs, newest first.
+
+        Times are microseconds, both ends included; `before` keeps to requests before a position,
+        which a deep list gets from the last row that it has shown.
+        """
+        wanted = RunFilter(
+            tenant=tenant,
+            workflow=workflow,
+            status=status,
+            created_from=created_from,
+            created_to=created_to,
+            origin=origin,
+            original_run=original_run,
+            before=before,
+        )
+        return [run_row(row) for row in await self._read(*select_runs(wanted, offset, limit))]
+
+    async def count_runs(
+        self,
+        *,
+        tenant: str,
+        workflow: str,
+        status: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        origin: str | None = None,
+        original_run: str | None = None,
+    ) -> int:
+        """Count what `runs` would list in all."""
+        wanted = RunFilter(
+            tenant=tenant,
+            workflow=workflow,
+            status=status,
+            created_from=created_from,
+            created_to=created_to,
+            origin=origin,
+            original_run=original_run,
+        )
+        return _number(await self._read(*count_runs(wanted)))
+
+    async def newest_runs(self, workflow: str, at_position: int, limit: int) -> list[RunRow]:
+        """List a workflow's newest runs as they were at a journal position.
+
+        The same question has the same answer for ever, once the views include that position.
+        """
+        rows = await self._read(NEWEST_RUNS, (workflow, at_position, limit))
+        return [as_of(run_row(row), at_position) for row in rows]
+
+    async def workflows(
+        self, tenant: str, *, offset: int = 0, limit: int | None = None
+    ) -> list[WorkflowRow]:
+        """List a tenant's workflows that are not deleted, oldest first."""
+        rows = await self._read(WORKFLOWS, (tenant, -1 if limit is None else limit, offset))
+        return [workflow_row(row) for row in rows]
+
+    async def count_workflows(self, tenant: str) -> int:
+        """Count what `workflows` would list in all."""
+        return _number(await self._read(COUNT_WORKFLOWS, (tenant,)))
+
+    async def find_webhook(self, token_hash: str) -> str | None:
+        """Return the workflow whose current version has this webhook, None if there is none."""
+        rows = list(await self._read(WEBHOOK, (token_hash,)))
+        return str(rows[0][0]) if rows else None
+
+    async def digest(self, name: str) -> str:
+        """Hash the rows of a projection; a rebuilt one has the same digest at the same position.
+
+        Raises:
+            UnknownProjectionError: there is no projection of this name.
+        """
+        projection = self._projections.get(name)
+        if projection is None:
+            raise UnknownProjectionError(name, self._projections)
+        return await asyncio.to_thread(digest_live, self._path, projection)
+
+    async def open_readers(self, stack: AsyncExitStack) -> None:
+        """Open the connections that lists are read through, closed with the stack."""
+        with translated(self._path):
+            for _ in range(_READERS):
+                self._readers.append(await stack.enter_async_context(_reader(self._path)))
+
+    async def _read(self, statement: str, parameters: Sequence[SqlValue]) -> Iterable[Any]:
+        self._next_reader = (self._next_reader + 1) % len(self._readers)
+        reader = self._readers[self._next_reader]
+        try:
+            return await reader.execute_fetchall(statement, parameters)
+        except sqlite3.Error as error:
+            raise ViewsFailedError(f"the views can't be read: {error}") from error
+
+    def _moved(self) -> None:
+        """Wake who waits; called on the projector's thread."""
+        if not self._waiters:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:
+            # The loop was closed under the views: nobody waits any more.
+            return
+
+    def _wake(self) -> None:
+        for position, waiter in self._waiters:
+            if (position <= self.position or self.fault) and not waiter.done():
+                waiter.set_result(None)
+
+
+@asynccontextmanager
+async def open_views(
+    directory: Path,
+    journal: Journal,
+    journal_path: Path,
+    *,
+    projections: Sequence[Projection] = BUILT_IN,
+    queued_max: int = QUEUED_MAX,
+) -> AsyncGenerator[Views]:
+    """Serve the views of a data directory at once, and keep them following the journal.
+
+    A file that is missing or can't be trusted is made anew; until the views have caught up,
+    `wait_for` holds readers back.
+
+    Raises:
+        ViewsBusyError: another process is rebuilding them just then.
+        ViewsFailedError: the file can't be made or written.
+        StoreError: the journal's file can't be read.
+    """
+    path = directory / VIEWS_FILE
+    await asyncio.to_thread(_prepare, path, journal_path, projections)
+    views = Views(path, journal, journal_path, projections, queued_max)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_stop, views.projector)
+        await views.open_readers(stack)
+        stack.callback(journal.subscribe(views.projector.offer))
+        views.projector.start()
+        yield views
+
+
+def _prepare(path: Path, journal_path: Path, projections: Sequence[Projection]) -> None:
+    with (
+        translated(path),
+        closing(open_reader(journal_path)) as source,
+        journal_errors(journal_path),
+    ):
+        reader = Reader(source)
+        try:
+            with rebuild_lock(path.parent):
+                prepare(path, projections, reader)
+        except ViewsBusyError:
+            # A rebuild beside the service goes on through its restart.
+            if not is_ready(path, projections, reader):
+                raise
+
+
+@asynccontextmanager
+async def _reader(path: Path) -> AsyncGenerator[aiosqlite.Connection]:
+    async with aiosqlite.connect(reader_uri(path), uri=True, isolation_level=None) as reader:
+        for setting in ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000"):
+            await reader.execute_fetchall(f"PRAGMA {setting}")
+        yield reader
+
+
+async def _stop(projector: Projector) -> None:
+    """End the projector's thread; a cancellation meanwhile does not leave it behind."""
+    stopped = asyncio.ensure_future(asyncio.to_thread(projector.stop))
+    try:
+        await asyncio.shield(stopped)
+    except asyncio.CancelledError:
+        projector.stop()
+        raise
+
+
+def _number(rows: Iterable[Any]) -> int:
+    return int(next(iter(rows))[0])

@@ -1,0 +1,438 @@
+"""`views.db`: the file of the read models, its generations, and when it is made anew.
+
+The tables of a projection carry the number of their generation; the table `projection` says which
+generation is live and how far it has got, and SQL views with plain names show the live one. So
+readers need to know nothing, and a rebuild grows beside what it will replace.
+
+The file is disposable and never synced. What can't be trusted is thrown away with a line in the
+log: a damaged file, another journal's, one that a power cut may have torn, an older version.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ..journal.sqlite_reader import Reader
+from .errors import ViewsBusyError, ViewsFailedError
+from .projection import Projection, Table
+
+VIEWS_FILE: Final = "views.db"
+LOCK_FILE: Final = "views.lock"
+BUSY_SECONDS: Final = 5.0
+_APPLICATION_ID: Final = 0x52465657  # "RFVW"
+_FORMAT: Final = 1
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PASSING: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED}
+)
+_SCHEMA: Final = f"""BEGIN IMMEDIATE;
+CREATE TABLE meta (
+  one     INTEGER PRIMARY KEY CHECK (one = 1),
+  journal TEXT NOT NULL,
+  boot    TEXT NOT NULL
+) STRICT;
+CREATE TABLE projection (
+  name       TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  version    INTEGER NOT NULL,
+  tables     TEXT NOT NULL,
+  is_live    INTEGER NOT NULL,
+  position   INTEGER NOT NULL,
+  leaf       BLOB NOT NULL,
+  PRIMARY KEY (name, generation)
+) STRICT;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_FORMAT};
+COMMIT;"""
+_log = logging.getLogger("refold.projections")
+_encode = msgspec.json.Encoder().encode
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One generation of a projection, and how far it has got."""
+
+    name: str
+    generation: int
+    version: int
+    tables: str
+    """The names of its tables, space-separated."""
+    is_live: int
+    position: int
+    """The newest position that the rows include."""
+    leaf: bytes
+    """The leaf hash of the entry there: tells another history of the same journal."""
+
+    def table_names(self) -> list[str]:
+        """Return the names of the tables in the file."""
+        return [f"{table}_{self.generation}" for table in self.tables.split()]
+
+
+_ROWS: Final = "SELECT name, generation, version, tables, is_live, position, leaf FROM projection"
+
+
+def generations(connection: sqlite3.Connection) -> list[Generation]:
+    """Read all generations."""
+    return [Generation(*row) for row in connection.execute(f"{_ROWS} ORDER BY name, generation")]
+
+
+def live_generations(connection: sqlite3.Connection) -> dict[str, Generation]:
+    """Read the live generation of each projection."""
+    return {row[0]: Generation(*row) for row in connection.execute(f"{_ROWS} WHERE is_live = 1")}
+
+
+def move(connection: sqlite3.Connection, row: Generation, position: int, leaf: bytes) -> None:
+    """Note how far a generation has got, in the transaction of its rows."""
+    connection.execute(
+        "UPDATE projection SET position = ?, leaf = ? WHERE name = ? AND generation = ?",
+        (position, leaf, row.name, row.generation),
+    )
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Turn the errors of SQLite and of the operating system into the projections'."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ViewsFailedError(f"{path} can't be used: {error}") from error
+    except OSError as error:
+        raise ViewsFailedError(f"{path} can't be used: {error.strerror or error}") from error
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell a file that must be thrown away."""
+    return _code(error) in _DAMAGED
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell a failure that may be gone a moment later: a full disk, a lock held too long."""
+    return _code(error) in _PASSING
+
+
+def _code(error: BaseException) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """Make everything inside one write, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def rebuild_lock(directory: Path) -> Generator[None]:
+    """Be the only one who makes or drops generations of this data directory.
+
+    Raises:
+        ViewsBusyError: another process is doing so.
+    """
+    handle = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ViewsBusyError(
+                f"another process is rebuilding the views in {directory}; try again when it is done"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that may write, to a file that exists."""
+    connection = sqlite3.connect(
+        f"{_uri(path)}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=128,
+        timeout=BUSY_SECONDS,
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA trusted_schema = 0")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def reader_uri(path: Path) -> str:
+    """Return the SQLite URI that opens the views for reading only."""
+    return f"{_uri(path)}?mode=ro"
+
+
+def remove(path: Path) -> None:
+    """Delete the file and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def prepare(path: Path, projections: Sequence[Projection], journal: Reader) -> None:
+    """Leave a file that holds a live generation of each projection, however far behind.
+
+    The caller holds the `rebuild_lock`.
+    """
+    if path.exists() and (reason := _distrust(path, journal)):
+        _log.warning("%s is made anew: %s", path, reason)
+        remove(path)
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(connect(path)) as connection:
+        if _pragma(connection, "user_version") == 0:
+            connection.executescript(_SCHEMA)
+        with transaction(connection):
+            connection.execute(
+                "INSERT INTO meta (one, journal, boot) VALUES (1, ?, '') "
+                "ON CONFLICT (one) DO NOTHING",
+                (journal.identity(),),
+            )
+            mark_in_use(connection)
+        _fit(connection, projections)
+
+
+def is_ready(path: Path, projections: Sequence[Projection], journal: Reader) -> bool:
+    """Tell whether a file can be served as it is."""
+    if not path.exists() or _distrust(path, journal):
+        return False
+    with closing(connect(path)) as connection:
+        live = live_generations(connection)
+        return all(
+            projection.name in live and _is_current(connection, projection, live[projection.name])
+            for projection in projections
+        )
+
+
+def mark_in_use(connection: sqlite3.Connection) -> None:
+    """Note that a power cut may tear the file from here on, inside a transaction."""
+    connection.execute("UPDATE meta SET boot = ?", (_boot(),))
+
+
+def close_cleanly(connection: sqlite3.Connection) -> None:
+    """Sync the file once, and note that no power cut can tear it any more."""
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        # A checkpoint that has nothing to write does not sync either.
+        connection.execute("UPDATE meta SET boot = boot")
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+            connection.execute("UPDATE meta SET boot = ''")
+    except sqlite3.Error as error:
+        _log.warning("the views were not closed cleanly: %s", error)
+    finally:
+        connection.close()
+
+
+def create_generation(
+    connection: sqlite3.Connection, projection: Projection, *, is_live: bool
+) -> Generation:
+    """Make the empty tables of a projection's next generation, inside a transaction."""
+    number = connection.execute(
+        "SELECT coalesce(max(generation), 0) + 1 FROM projection WHERE name = ?",
+        (projection.name,),
+    ).fetchone()[0]
+    row = Generation(
+        projection.name,
+        number,
+        projection.version,
+        " ".join(table.name for table in projection.tables),
+        int(is_live),
+        0,
+        b"",
+    )
+    for table in projection.tables:
+        for statement in table.statements(number):
+            connection.execute(statement)
+    connection.execute(
+        "INSERT INTO projection (name, generation, version, tables, is_live, position, leaf) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        msgspec.structs.astuple(row),
+    )
+    if is_live:
+        show(connection, row)
+    return row
+
+
+def show(connection: sqlite3.Connection, row: Generation) -> None:
+    """Let the plain names show a generation, inside a transaction."""
+    for table in row.tables.split():
+        connection.execute(f"DROP VIEW IF EXISTS {table}")
+        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {table}_{row.generation}")
+
+
+def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
+    """Forget a generation and drop its tables, a transaction each so that nobody waits long."""
+    for name in row.table_names():
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    connection.execute(
+        "DELETE FROM projection WHERE name = ? AND generation = ?", (row.name, row.generation)
+    )
+
+
+def digest_of(connection: sqlite3.Connection, projection: Projection, generation: int) -> str:
+    """Hash the rows of a generation: equal rows give equal digests, whatever their generation."""
+    hashed = sha256()
+    for table in projection.tables:
+        hashed.update(f"{table.name}\n".encode())
+        for row in connection.execute(
+            f"SELECT * FROM {table.name}_{generation} ORDER BY {table.key}"
+        ):
+            hashed.update(_encode(row) + b"\n")
+    return hashed.hexdigest()
+
+
+def digest_live(path: Path, projection: Projection) -> str:
+    """Hash the rows of the live generation, on a connection of its own.
+
+    Raises:
+        ViewsFailedError: the file can't be read.
+    """
+    with (
+        translated(path),
+        closing(sqlite3.connect(reader_uri(path), uri=True, isolation_level=None)) as connection,
+    ):
+        # One snapshot for the question which generation is live and for its rows.
+        connection.execute("BEGIN")
+        generation = live_generations(connection)[projection.name].generation
+        return digest_of(connection, projection, generation)
+
+
+def count_rows(connection: sqlite3.Connection, row: Generation) -> int:
+    """Count the rows of a generation's tables."""
+    return sum(
+        connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+        for name in row.table_names()
+    )
+
+
+def _fit(connection: sqlite3.Connection, projections: Sequence[Projection]) -> None:
+    """Drop the generations that nobody reads any more, and begin those that are missing."""
+    known = {projection.name: projection for projection in projections}
+    kept: set[str] = set()
+    for row in generations(connection):
+        projection = known.get(row.name)
+        if projection is not None and row.is_live and _is_current(connection, projection, row):
+            kept.add(row.name)
+            continue
+        if row.is_live:
+            _log.warning(
+                "projection %s, version %d at position %d, is made anew: this program has another",
+                row.name,
+                row.version,
+                row.position,
+            )
+            with transaction(connection):
+                for name in row.tables.split():
+                    connection.execute(f"DROP VIEW IF EXISTS {name}")
+        drop_generation(connection, row)
+    for projection in projections:
+        if projection.name not in kept:
+            with transaction(connection):
+                create_generation(connection, projection, is_live=True)
+
+
+def _is_current(connection: sqlite3.Connection, projection: Projection, row: Generation) -> bool:
+    return row.version == projection.version and _is_whole(
+        connection, projection.tables, row.generation
+    )
+
+
+def _is_whole(connection: sqlite3.Connection, tables: Iterable[Table], generation: int) -> bool:
+    """See that the tables are those of the projection, to the letter."""
+    for table in tables:
+        found = {
+            row[0]
+            for row in connection.execute(
+                "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL",
+                (f"{table.name}_{generation}",),
+            )
+        }
+        if found != set(table.statements(generation)):
+            return False
+        if not connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (table.name,)
+        ).fetchone():
+            return False
+    return True
+
+
+def _distrust(path: Path, journal: Reader) -> str:
+    """Return why a file must be thrown away, "" if it may stay."""
+    try:
+        connection = connect(path)
+        try:
+            return _contradiction(connection, path, journal)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        # A table that is missing, although the file says it is ours, is damage too.
+        if is_damage(error) or _code(error) == sqlite3.SQLITE_ERROR:
+            return f"it is damaged ({error})"
+        raise
+
+
+def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) -> str:
+    if (
+        _pragma(connection, "user_version") == 0
+        and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    ):
+        return ""
+    if _pragma(connection, "application_id") != _APPLICATION_ID:
+        return "it is not a file of views"
+    if _pragma(connection, "user_version") != _FORMAT:
+        return "it has another format"
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    pages = -(-path.stat().st_size // _pragma(connection, "page_size"))
+    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0 and (
+        pages < _pragma(connection, "page_count")
+    ):
+        return "it is torn"
+    row = connection.execute("SELECT journal, boot FROM meta").fetchone()
+    if row is None or row[0] != journal.identity():
+        return "it was made from another journal"
+    if row[1] not in ("", _boot()):
+        return "the machine stopped while it was in use"
+    for live in generations(connection):
+        if live.position == 0:
+            continue
+        event = next(iter(journal.page(live.position - 1, 1)), None)
+        if event is None or event.position != live.position or event.leaf != live.leaf:
+            return "it was made from another history of the journal"
+    return ""
+
+
+def _boot() -> str:
+    """Return what tells one start of the machine from the next."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _uri(path: Path) -> str:
+    quoted = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}"
