@@ -106,7 +106,10 @@ def doubts(state: RunState, kept: Iterable[str]) -> tuple[str, ...]:
     settled = set(kept)
     open_keys = {key.split(":")[1]: key for key in state.origin.in_doubt.split()}
     for node in state.nodes.values():
-        if node.in_doubt and node.effect_key:
+        if not node.effect_key:
+            # No call was made here, so what is in doubt still is.
+            continue
+        if node.in_doubt:
             open_keys[node.node] = node.effect_key
         else:
             open_keys.pop(node.node, None)

@@ -19,7 +19,6 @@ Pure. Times come in as arguments; nothing is begun here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -111,11 +110,14 @@ def ending_code(state: RunState) -> str:
     return "run_completed" if state.ending and state.ending.status == "completed" else "run_failed"
 
 
-def waits_to_end(state: RunState) -> list[NodeState]:
-    """Return the waits that a stopping run doesn't wait for: delays and retries."""
-    if not state.is_stopping:
-        return []
+def waits(state: RunState) -> list[NodeState]:
+    """Return the nodes that wait for a time: delays and retries."""
     return [node for node in state.nodes.values() if node.phase in ("waiting", "retrying")]
+
+
+def waits_to_end(state: RunState) -> list[NodeState]:
+    """Return the waits that a stopping run doesn't wait for."""
+    return waits(state) if state.is_stopping else []
 
 
 def conclusion(
@@ -136,17 +138,30 @@ def conclusion(
 
 def after_crash(
     state: RunState, node: NodeState, policy: NodePolicy
-) -> Literal["again", "fail", "end", "none"]:
-    """Say what becomes of a call that a crash cut off.
+) -> Literal["again", "fail", "end", "reschedule", "none"]:
+    """Say what becomes of an attempt that a crash cut off.
 
     A run that was asked to stop makes no call again; one that is failing does, because a call
-    that was on the wire when the failure came finishes and is logged.
+    that was on the wire when the failure came finishes and is logged. A wait whose timer did not
+    become durable starts anew, whatever its delivery: it had no effect yet.
     """
+    if node.phase == "retrying" and not node.due_at and not state.is_stopping:
+        return "reschedule"
     if node.phase != "started":
         return "none"
     if state.cancelling:
         return "end"
+    if not node.effect_key:
+        return "end" if state.is_stopping else "again"
     return "fail" if policy.delivery == "at_most_once" else "again"
+
+
+def rescheduled(node: NodeState, policy: NodePolicy, now: int) -> e.NodeRetryScheduled:
+    """Schedule a retry whose failure became durable and whose time didn't."""
+    wait_us = policy.retry.wait_us(node.attempt) if policy.retry else 0
+    return e.NodeRetryScheduled(
+        attempt=node.attempt + 1, due_at=now + wait_us, iteration="", node=node.node
+    )
 
 
 def is_past(state: RunState, now: int) -> bool:
@@ -167,11 +182,6 @@ def effect_key(state: RunState, node: str) -> str:
     if known is not None and known.effect_key:
         return known.effect_key
     return f"{state.run_id}:{node}:-:{EFFECT_CALLS}"
-
-
-def next_due(waiting: Sequence[NodeState], deadline: int) -> int:
-    """Return when the earliest wait, or the run's time, is over, in microseconds."""
-    return min([deadline, *(node.due_at for node in waiting)])
 
 
 def deadline(state: RunState) -> int:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from ..journal.errors import ConflictError, StoreClosedError
+from ..journal.events import RunRequested
 from ..projections.run_state import SETTLED, RunState, fold
 from .admission import Admission, Place
 from .caller import Caller
 from .copying import copy_cut
-from .errors import BusyError, StateError
+from .definition import Definition
+from .errors import BusyError, EngineError, StateError
 from .execution import Execution, Services, StopRequest
 from .runs import Runs
 from .starts import Started
@@ -26,7 +29,8 @@ from .transcript import Snapshot, Transcript
 from .workflows import Workflows
 
 RETRY_US: Final = 1_000_000
-"""How long a run rests after an error that is not its own."""
+"""How long a run rests after an error that is not its own; twice as long after each further one."""
+RETRY_US_MAX: Final = 60_000_000
 _log = logging.getLogger("refold.engine")
 
 
@@ -42,8 +46,8 @@ class Engine:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parked: dict[str, Callable[[], None]] = {}
         self._unfinished: set[str] = set()
-        self._fresh: dict[str, Execution] = {}
-        self._watchers: dict[str, list[asyncio.Future[Snapshot | None]]] = {}
+        self._setbacks: Counter[str] = Counter()
+        self._watchers: dict[str, set[asyncio.Future[Snapshot | None]]] = {}
         self._stop_requests: dict[str, list[StopRequest]] = {}
         self._is_stopping = False
 
@@ -79,35 +83,30 @@ class Engine:
         """Take up a run that was just accepted."""
         if started.repeated or started.run_id in self._unfinished:
             return
-        state = fold(started.run_id, started.events)
-        request = state.origin
-        if state.replayed >= request.replayed_total:
-            workflow = await self._workflows.find(
-                state.tenant, request.workflow, deleted_too=True
-            )
-            definition = await self._workflows.definition(workflow, request.workflow_version)
-            bodies = {started.events[0].position: started.body}
-            # A resumed run shows bodies of its original, which are read when it is shown.
-            snapshot = None if request.kept else Snapshot(list(started.events), bodies)
-            services = self._services
-            transcript = Transcript(
-                services.journal, services.clock, services.ids, state, snapshot
-            )
-            self._fresh[started.run_id] = Execution(
-                services, transcript, definition, started.payload, started.outputs
-            )
-        self._enter(Place(started.run_id, state.tenant, request.workflow))
+        first = started.events[0]
+        facts = first.facts
+        assert isinstance(facts, RunRequested), "a run's first event is run.requested"
+        self._enter(Place(started.run_id, first.tenant, facts.workflow), started)
 
     def watch(self, run_id: str) -> asyncio.Future[Snapshot | None]:
         """Return a future that is done when the run has ended (at once if it has).
 
-        Its result is the run as it was committed, or None where that has to be read back.
+        Its result is the run as it was committed, or None where that has to be read back. Who
+        waits no longer cancels it; a service that stops does, too.
         """
         future: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
-        if run_id in self._unfinished:
-            self._watchers.setdefault(run_id, []).append(future)
-        else:
+        if run_id not in self._unfinished or self._is_stopping:
             future.set_result(None)
+            return future
+        self._watchers.setdefault(run_id, set()).add(future)
+
+        def forget(ended: asyncio.Future[Snapshot | None]) -> None:
+            watchers = self._watchers.get(run_id, set())
+            watchers.discard(ended)
+            if not watchers:
+                self._watchers.pop(run_id, None)
+
+        future.add_done_callback(forget)
         return future
 
     async def cancel(self, caller: Caller, request: StopRequest, run_id: str) -> None:
@@ -116,28 +115,27 @@ class Engine:
         Raises:
             NotFoundError: there is no such run.
             StateError: `run_already_finished`.
+            BusyError: the service is stopping.
         """
         loaded = await self._runs.find(caller.tenant, run_id)
-        if loaded.state.is_ended or run_id not in self._unfinished:
-            raise StateError("run_already_finished", "The run has ended already.")
+        if run_id not in self._unfinished:
+            # It ended just now, or it was accepted just now and is about to be begun.
+            loaded = await self._runs.find(caller.tenant, run_id)
+        if loaded.state.is_ended:
+            raise _already_finished()
+        if self._is_stopping:
+            raise _stopping()
+        self._unfinished.add(run_id)
         self._stop_requests.setdefault(run_id, []).append(request)
         active = self._active.get(run_id)
         if active is not None:
             self._hand_over(run_id, active)
         elif run_id not in self._tasks:
-            self._admission.forget(run_id)
             place = Place(run_id, loaded.state.tenant, loaded.state.origin.workflow)
             self._unpark(run_id)
             self._admission.force(place)
             self._activate(place)
-        try:
-            await request.accepted
-        except asyncio.CancelledError:
-            if request.accepted.cancelled():
-                raise StateError(
-                    "run_already_finished", "The run has ended already."
-                ) from None
-            raise
+        await request.accepted
 
     async def stop(self, seconds: float) -> None:
         """Begin nothing new, let calls on the wire finish within `seconds`, then let go."""
@@ -152,59 +150,80 @@ class Engine:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for watchers in self._watchers.values():
-            for watcher in watchers:
+        for watchers in list(self._watchers.values()):
+            for watcher in list(watchers):
                 watcher.cancel()
+        for run_id in list(self._stop_requests):
+            self._refuse(run_id, _stopping())
 
     # Places
 
-    def _enter(self, place: Place) -> None:
+    def _enter(self, place: Place, started: Started | None = None) -> None:
+        """Let a run in, now or as soon as there is a place for it."""
         self._unfinished.add(place.run_id)
         if not self._is_stopping and self._admission.ask(place):
-            self._activate(place)
+            self._activate(place, started)
 
-    def _activate(self, place: Place) -> None:
-        task = asyncio.create_task(self._carry(place), name=place.run_id)
+    def _activate(self, place: Place, started: Started | None = None) -> None:
+        task = asyncio.create_task(self._carry(place, started), name=place.run_id)
         self._tasks[place.run_id] = task
 
-    async def _carry(self, place: Place) -> None:
+    async def _carry(self, place: Place, started: Started | None) -> None:
         """Carry one run on until it ends or is parked, and give its place to the next."""
         run_id = place.run_id
+        execution: Execution | None = None
+        is_ended = False
         due = 0
-        ended = False
         try:
-            execution = self._fresh.pop(run_id, None) or await self._load(run_id)
+            execution = await self._prepare(run_id, started)
             if execution is None:
-                ended = True
+                is_ended = True
             else:
+                # Of a run found at a start, whose it is becomes known only here.
+                place = Place(run_id, execution.state.tenant, place.workflow)
                 self._active[run_id] = execution
                 self._hand_over(run_id, execution)
+                if self._is_stopping:
+                    execution.halt()
                 due = await execution.run()
-                ended = execution.state.is_ended
-                if ended:
-                    self._tell_watchers(run_id, execution.snapshot)
+                is_ended = execution.state.is_ended
+            self._setbacks.pop(run_id, None)
         except StoreClosedError:
             _log.info("run %s: the journal is closed; it continues at the next start", run_id)
+            due = self._rest_until(run_id)
         except ConflictError as error:
             _log.warning("run %s: %s; it is read again", run_id, error)
-            due = self._services.clock.now_us() + RETRY_US
+            due = self._rest_until(run_id)
         except Exception:
             _log.exception("run %s could not be carried on; it is tried again", run_id)
-            due = self._services.clock.now_us() + RETRY_US
+            due = self._rest_until(run_id)
         finally:
-            self._leave(place, due, ended=ended)
+            self._leave(place, execution, due, is_ended=is_ended)
 
-    def _leave(self, place: Place, due: int, *, ended: bool) -> None:
+    def _rest_until(self, run_id: str) -> int:
+        """Return when to try again after an error, ever later."""
+        self._setbacks[run_id] += 1
+        rest = min(RETRY_US << min(self._setbacks[run_id] - 1, 16), RETRY_US_MAX)
+        return self._services.clock.now_us() + rest
+
+    def _leave(
+        self, place: Place, execution: Execution | None, due: int, *, is_ended: bool
+    ) -> None:
         run_id = place.run_id
         self._active.pop(run_id, None)
         self._tasks.pop(run_id, None)
         self._admission.leave(run_id)
-        for request in self._stop_requests.pop(run_id, []) if ended else ():
-            request.accepted.cancel()
-        if ended:
+        if execution is not None:
+            untaken = execution.untaken_stop_requests()
+            if untaken:
+                self._stop_requests.setdefault(run_id, []).extend(untaken)
+        if is_ended:
             self._unfinished.discard(run_id)
-            self._tell_watchers(run_id, None)
-        elif not self._is_stopping:
+            self._refuse(run_id, _already_finished())
+            self._tell_watchers(run_id, execution.snapshot if execution else None)
+        elif self._is_stopping:
+            self._refuse(run_id, _stopping())
+        else:
             self._park(place, due)
         while not self._is_stopping and (admitted := self._admission.next_admitted()):
             self._activate(admitted)
@@ -214,8 +233,6 @@ class Engine:
             self._parked.pop(place.run_id, None)
             self._enter(place)
 
-        if self._stop_requests.get(place.run_id):
-            due = 0
         self._parked[place.run_id] = self._services.timers.call_at(due, wake)
 
     def _unpark(self, run_id: str) -> None:
@@ -225,39 +242,56 @@ class Engine:
 
     # One run
 
-    async def _load(self, run_id: str) -> Execution | None:
+    async def _prepare(self, run_id: str, started: Started | None) -> Execution | None:
         """Make an execution of what is durable; None if the run has ended."""
+        if started is not None:
+            state = fold(run_id, started.events)
+            if state.replayed >= state.origin.replayed_total:
+                return await self._fresh(started, state)
         loaded = await self._runs.load(run_id)
         state = loaded.state
         if state.requested is None or state.is_ended:
             return None
-        request = state.origin
-        workflow = await self._workflows.find(state.tenant, request.workflow, deleted_too=True)
-        definition = await self._workflows.definition(workflow, request.workflow_version)
+        definition = await self._definition(state)
         payload = await self._runs.payload(state)
         services = self._services
         transcript = Transcript(services.journal, services.clock, services.ids, state, None)
         await copy_cut(services.journal, transcript, services.ids)
-        execution = Execution(
-            services, transcript, definition, payload, await self._outputs(state)
-        )
-        execution.message = await self._message(state)
-        return execution
+        outputs, message = await self._outputs(state), await self._message(state)
+        return Execution(services, transcript, definition, payload, outputs, message)
+
+    async def _fresh(self, started: Started, state: RunState) -> Execution:
+        """Make the execution of a run that was just accepted, without reading it back."""
+        bodies = {started.events[0].position: started.body}
+        # A resumed run shows bodies of its original, which are read when it is shown.
+        inherits = state.origin.kept != ""
+        snapshot = None if inherits else Snapshot(list(started.events), bodies)
+        services = self._services
+        transcript = Transcript(services.journal, services.clock, services.ids, state, snapshot)
+        definition = await self._definition(state)
+        return Execution(services, transcript, definition, started.payload, started.outputs)
+
+    async def _definition(self, state: RunState) -> Definition:
+        request = state.origin
+        workflow = await self._workflows.find(state.tenant, request.workflow, deleted_too=True)
+        return await self._workflows.definition(workflow, request.workflow_version)
 
     async def _outputs(self, state: RunState) -> dict[str, Any]:
+        """Read what the settled nodes passed on; of an erased output only that it was erased."""
         positions = {n.node: n.body_at for n in state.nodes.values() if n.phase in SETTLED}
         bodies = await self._services.journal.read_bodies(list(positions.values()))
         return {
-            node: msgspec.json.decode(bodies[position].data)
-            for node, position in positions.items()
+            node: msgspec.json.decode(bodies[at].data) if at in bodies else {"erased": True}
+            for node, at in positions.items()
         }
 
     async def _message(self, state: RunState) -> str:
         """Read the error message of a run that was ending when it was interrupted."""
-        if state.ending is None or not state.ending.body_at:
+        at = 0 if state.ending is None else state.ending.body_at
+        bodies = await self._services.journal.read_bodies([at])
+        if at not in bodies:
             return ""
-        bodies = await self._services.journal.read_bodies([state.ending.body_at])
-        body = msgspec.json.decode(bodies[state.ending.body_at].data)
+        body = msgspec.json.decode(bodies[at].data)
         error = body.get("error")
         return str(error["message"] if isinstance(error, dict) else body.get("message", ""))
 
@@ -265,7 +299,21 @@ class Engine:
         for request in self._stop_requests.pop(run_id, []):
             execution.request_stop(request)
 
+    def _refuse(self, run_id: str, error: EngineError) -> None:
+        """Answer the stop requests that nothing will come of."""
+        for request in self._stop_requests.pop(run_id, []):
+            if not request.accepted.done():
+                request.accepted.set_exception(error)
+
     def _tell_watchers(self, run_id: str, snapshot: Snapshot | None) -> None:
-        for watcher in self._watchers.pop(run_id, []):
+        for watcher in self._watchers.pop(run_id, set()):
             if not watcher.done():
                 watcher.set_result(snapshot)
+
+
+def _already_finished() -> StateError:
+    return StateError("run_already_finished", "The run has ended already.")
+
+
+def _stopping() -> BusyError:
+    return BusyError("The service is stopping.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 
 S = TypeVar("S", bound=msgspec.Struct)
+# Reading the annotations of a type costs more than converting a small request by them.
+_fields_of = lru_cache(maxsize=256)(msgspec.structs.fields)
 
 
 def check_fields(
@@ -20,7 +23,7 @@ def check_fields(
     errors: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
     prefix = f"{path}." if path else ""
-    fields = msgspec.structs.fields(struct)
+    fields = _fields_of(struct)
     for field in fields:
         name = field.encode_name
         where = f"{prefix}{name}"

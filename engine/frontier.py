@@ -1,13 +1,15 @@
 """The frontier: which nodes have become ready, kept up to date edge by edge.
 
 A node runs once, when each of its incoming edges is settled (taken or dead) and at least one
-was taken; when all are dead it is dead, and so are the edges that leave it. Each edge is
-settled once, so a whole run costs no more than its graph has edges.
+was taken; when all are dead it is dead, and so are the edges that leave it. A node that nothing
+leads to is dead from the beginning. Each edge is settled once, so a whole run costs no more than
+its graph has edges.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from ..projections.run_state import SETTLED, NodeState, RunState
 from .graph import Graph
@@ -21,35 +23,56 @@ class Frontier:
         self._graph = graph
         self._unsettled = {node: len(edges) for node, edges in graph.incoming.items()}
         self._reached: set[str] = set()
-        self._passed: set[str] = set()
+        self._passed: set[str] = {graph.trigger, *state.nodes}
         self.ready: deque[str] = deque()
         """Nodes that may start, in the order in which they became ready."""
-        known = state.nodes
-        if graph.trigger not in known:
+        if graph.trigger not in state.nodes:
             self.ready.append(graph.trigger)
-        self._passed.update(known)
-        for node in known.values():
+        self._bury(
+            node for node in graph.nodes if not graph.incoming[node] and node not in self._passed
+        )
+        for node in _in_order_of_outcome(state):
             if node.phase in SETTLED and node.node in self._unsettled:
                 self.settle(node)
 
     def settle(self, node: NodeState) -> None:
         """Take a settled node's edges: those of its outcome are taken, all others dead."""
-        self._passed.add(node.node)
         departure = self._graph.departure(
             node.node, node.handle, tolerated=node.phase == "tolerated"
         )
-        dead: deque[tuple[str, str | None]] = deque([(node.node, departure)])
+        self._bury(self._leave(node.node, departure))
+
+    def _bury(self, nodes: Iterable[str]) -> None:
+        """Take dead nodes away, and those that this leaves without a way to them."""
+        dead = deque(nodes)
         while dead:
-            source, handle = dead.popleft()
-            for edge in self._graph.outgoing[source]:
-                target = edge.target
-                self._unsettled[target] -= 1
-                if edge.handle == handle:
-                    self._reached.add(target)
-                if self._unsettled[target] or target in self._passed:
-                    continue
-                self._passed.add(target)
-                if target in self._reached:
-                    self.ready.append(target)
-                else:
-                    dead.append((target, None))
+            node = dead.popleft()
+            self._passed.add(node)
+            dead.extend(self._leave(node, None))
+
+    def _leave(self, node: str, departure: str | None) -> list[str]:
+        """Settle the edges that leave a node; return the targets that are dead by it."""
+        dead: list[str] = []
+        for edge in self._graph.outgoing[node]:
+            target = edge.target
+            self._unsettled[target] -= 1
+            if departure is not None and edge.handle == departure:
+                self._reached.add(target)
+            if self._unsettled[target] or target in self._passed:
+                continue
+            self._passed.add(target)
+            if target in self._reached:
+                self.ready.append(target)
+            else:
+                dead.append(target)
+        return dead
+
+
+def _in_order_of_outcome(state: RunState) -> list[NodeState]:
+    """Return the nodes that had an outcome, in the order of their newest ones.
+
+    What became ready then becomes ready in the same order, so that a recovered run chooses as
+    the one that never died.
+    """
+    newest = {entry.node: index for index, entry in enumerate(state.log)}
+    return [state.nodes[node] for node in sorted(newest, key=newest.__getitem__)]

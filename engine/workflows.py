@@ -256,11 +256,22 @@ class Workflows:
     async def _load(self, workflow_id: str) -> WorkflowState:
         if not ids.is_workflow(workflow_id):
             return fold(workflow_id, await self._journal.read_stream(workflow_id, limit=1))
-        events: list[Recorded] = []
-        async for page in read_whole(self._journal, workflow_id):
-            events.extend(page)
-        known = self._states.get(workflow_id)
+        # What is committed while this reads may be missing from what it read.
+        heard: list[Recorded] = []
+        unsubscribe = self._journal.subscribe(
+            lambda events: heard.extend(new for new in events if new.stream == workflow_id)
+        )
+        try:
+            events: list[Recorded] = []
+            async for page in read_whole(self._journal, workflow_id):
+                events.extend(page)
+        finally:
+            unsubscribe()
         state = fold(workflow_id, events)
+        for event in heard:
+            if event.version == state.version + 1:
+                evolve(state, event)
+        known = self._states.get(workflow_id)
         if known is not None and known.version >= state.version:
             return known
         if state.versions:

@@ -5,12 +5,11 @@ The order in which a request is judged: path and method, token, scope, size, the
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NoReturn
 
-import msgspec
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -22,9 +21,6 @@ from .errors import RequestError, body_of, refusal_of
 from .services import App
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
-_HEADERS_BYTES_MAX: Final = 32 * 1024
-_encode = msgspec.json.Encoder().encode
-_log = logging.getLogger("refold.http")
 
 Page = Callable[[], Awaitable[Answer]]
 
@@ -92,7 +88,10 @@ class Application:
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
         made = await endpoint.handler(self._app, call)
-        await send_answer(made, call.request_id, send)
+        if isinstance(made.body, bytes):
+            await send_answer(made, call.request_id, send)
+        else:
+            await _until_disconnect(send_answer(made, call.request_id, send), receive)
 
     async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Read the body, refusing one that is too large before it is read.
@@ -172,12 +171,34 @@ async def send_answer(made: Answer, request_id: str, send: Send) -> None:
         (b"cache-control", b"no-store"),
     ]
     if isinstance(made.body, bytes):
-        headers.append((b"content-length", str(len(made.body)).encode()))
+        if made.status != 204:
+            headers.append((b"content-length", str(len(made.body)).encode()))
         await send({"type": "http.response.start", "status": made.status, "headers": headers})
         await send({"type": "http.response.body", "body": made.body})
         return
     await send({"type": "http.response.start", "status": made.status, "headers": headers})
     await _send_stream(made.body, send)
+
+
+async def _until_disconnect(sending: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Send a stream for as long as the client is there; a live tail may last for hours."""
+    task = asyncio.ensure_future(sending)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    finally:
+        gone.cancel()
+        task.cancel()
+    if not task.cancelled():
+        task.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _send_stream(parts: AsyncIterator[bytes], send: Callable[[Any], Awaitable[None]]) -> None:

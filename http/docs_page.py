@@ -19,6 +19,7 @@ td,th{text-align:left;vertical-align:top;padding:.2rem 1rem .2rem 0}
 code,pre{background:#262626}details{border-color:#444}a{color:#8bf}}
 """
 _ERROR_CODES: Final = {
+    "invalid_http": (400, "What came is no HTTP request."),
     "invalid_json": (400, "The body is not JSON that two readers understand alike."),
     "unauthorized": (401, "The bearer token is missing, malformed, expired or not ours."),
     "insufficient_scope": (403, "The token is good and lacks the scope of this route."),
@@ -39,6 +40,7 @@ _ERROR_CODES: Final = {
     "parameter_missing": (422, "A required field is missing."),
     "parameter_invalid": (422, "A field or parameter can't be; `errors` says which and why."),
     "node_not_completed": (422, "The chosen node has no success to carry on from."),
+    "headers_too_large": (431, "The address and the headers together are too long."),
     "internal_server_error": (500, "A fault of ours; the request id finds it in the log."),
     "overloaded": (503, "Too much is waiting; `Retry-After` says when to try again."),
     "read_only": (503, "The journal can't be written; nothing was changed."),

@@ -167,7 +167,7 @@ ENDPOINTS: Final = (
                 "header",
             ),
         ),
-        answers={200: wire.Events},
+        answers={200: wire.Events, 204: None},
         other_media=("text/event-stream", "application/x-ndjson"),
         refusals=(404, 422),
     ),

@@ -47,6 +47,7 @@ TYPES: Final = {
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "unprocessable_entity",
+    431: "invalid_request_error",
     429: "rate_limit_error",
     500: "api_error",
     503: "api_error",

@@ -26,20 +26,22 @@ _encode = msgspec.json.Encoder().encode
 async def events(app: App, call: Call) -> Answer:
     """Return a run's events, of deleted workflows too."""
     run_id = call.params["runId"]
-    await app.runs.find(call.principal.tenant, run_id, deleted_too=True)
+    loaded = await app.runs.find(call.principal.tenant, run_id, deleted_too=True)
     accept = (call.header(b"accept") or "").lower()
     after = _number(call.query.get("after"), "after")
     if "text/event-stream" in accept:
         last_seen = _number(call.header(b"last-event-id"), "Last-Event-ID")
-        stream = _live(app, run_id, last_seen or after)
-        headers = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
-        return Answer(200, stream, headers)
+        seen = last_seen or after
+        if loaded.state.is_ended and seen >= loaded.state.version:
+            # What tells an EventSource, which connects again by itself, that it need not.
+            return Answer(204, b"", ())
+        return Answer(200, _live(app, run_id, seen), ((b"content-type", b"text/event-stream"),))
     if "application/x-ndjson" in accept:
         lines = _lines(app, run_id, after)
         return Answer(200, lines, ((b"content-type", b"application/x-ndjson"),))
-    limit = _number(call.query.get("limit"), "limit") or LIMIT
-    if limit > LIMIT_MAX:
-        raise parameter_invalid("limit", f"must be at most {LIMIT_MAX}")
+    limit = _number(call.query.get("limit"), "limit") if "limit" in call.query else LIMIT
+    if not 1 <= limit <= LIMIT_MAX:
+        raise parameter_invalid("limit", f"must be from 1 to {LIMIT_MAX}")
     page = await app.journal.read_stream(run_id, after, limit)
     shown = await show(app, page)
     return answer(200, wire.Events(shown, page[-1].version if len(page) == limit else None))
@@ -96,6 +98,12 @@ async def _live(app: App, run_id: str, after: int) -> AsyncIterator[bytes]:
             news.set()
 
     unsubscribe = app.journal.subscribe(notice)
+
+    def stop(stopping: asyncio.Future[None]) -> None:
+        del stopping
+        news.set()
+
+    app.stopping.add_done_callback(stop)
     try:
         while True:
             news.clear()
@@ -110,12 +118,15 @@ async def _live(app: App, run_id: str, after: int) -> AsyncIterator[bytes]:
                 after = page[-1].version
                 if page[-1].facts.type in RUN_ENDED:
                     return
+            if app.stopping.done():
+                return
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await news.wait()
             except TimeoutError:
                 yield b": still there\n\n"
     finally:
+        app.stopping.remove_done_callback(stop)
         unsubscribe()
 
 

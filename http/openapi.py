@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -34,8 +35,8 @@ _DESCRIPTIONS: Final = {
 def build(public_url: str, version: str) -> dict[str, Any]:
     """Return the document."""
     types = _types()
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    by_type = dict(zip(map(repr, types), schemas, strict=True))
+    made, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = dict(zip(map(repr, types), made, strict=True))
     for name, component in _node_schemas().items():
         components.setdefault(name, component)
     paths: dict[str, dict[str, Any]] = {}
@@ -65,9 +66,18 @@ def _types() -> list[Any]:
     found: dict[str, Any] = {repr(wire.Error): wire.Error}
     for endpoint in ENDPOINTS:
         for made in (*endpoint.answers.values(), endpoint.request):
-            if made is not None:
-                found[repr(made)] = made
+            found |= {repr(one): one for one in _alternatives(made) if one is not None}
     return list(found.values())
+
+
+def _alternatives(made: Any) -> tuple[Any, ...]:
+    """Part `A | B`, which msgspec can't describe where both are objects."""
+    return get_args(made) if isinstance(made, UnionType) else (made,)
+
+
+def _schema(made: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [schemas[repr(one)] for one in _alternatives(made)]
+    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _node_schemas() -> dict[str, Any]:
@@ -114,7 +124,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     if endpoint.request is not None:
         operation["requestBody"] = {
             "required": endpoint.request_required,
-            "content": {"application/json": {"schema": schemas[repr(endpoint.request)]}},
+            "content": {"application/json": {"schema": _schema(endpoint.request, schemas)}},
         }
     return operation
 
@@ -124,7 +134,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     for status, made in endpoint.answers.items():
         response: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
         if made is not None:
-            content = {"application/json": {"schema": schemas[repr(made)]}}
+            content = {"application/json": {"schema": _schema(made, schemas)}}
             for media in endpoint.other_media:
                 content[media] = {"schema": {"type": "string"}}
             response["content"] = content

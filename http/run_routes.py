@@ -51,15 +51,14 @@ async def get_run(app: App, call: Call) -> Answer:
             "include must be 'workflow'.",
             errors={"include": ["must be 'workflow'"]},
         )
-    loaded = await app.runs.find(
-        call.principal.tenant,
-        call.params["runId"],
-        deleted_too=call.has_scope("journal:read"),
-    )
+    loaded = await app.runs.find(call.principal.tenant, call.params["runId"])
     shown = await _show(app, loaded.state)
     if include:
         shown = msgspec.structs.replace(
-            shown, workflow=await _pinned_workflow(app, call, loaded.state, app.journal.head)
+            shown,
+            workflow=await _pinned_workflow(
+                app, loaded.state, app.journal.head, in_clear=call.has_scope("workflows:write")
+            ),
         )
     return answer(200, shown)
 
@@ -167,7 +166,7 @@ async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] 
     if seconds:
         finished = await _finished(app, started.run_id, seconds)
         if finished is not None:
-            wrapped = await _wrap(app, call, accepted_state, finished, of)
+            wrapped = await _wrap(app, accepted_state, finished, of)
             made = answer(200, wrapped).with_header("Preference-Applied", f"wait={seconds}")
             return _marked(made, started)
     if started.repeated or of is not None:
@@ -175,18 +174,21 @@ async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] 
     else:
         position = started.events[0].position
         shown = rendering.run(accepted_state, {position: started.body}, position, logs=False)
-    return _marked(answer(202, await _wrap(app, call, accepted_state, shown, of)), started)
+    return _marked(answer(202, await _wrap(app, accepted_state, shown, of)), started)
 
 
 async def _wrap(
-    app: App, call: Call, accepted: RunState, shown: wire.Run, of: tuple[str, str] | None
+    app: App, accepted: RunState, shown: wire.Run, of: tuple[str, str] | None
 ) -> wire.Run | wire.NewRun:
     if of is None:
         return shown
     message, original = of
     if accepted.origin.origin == "rerun":
-        # As of the run's own first event, so that a repeated call shows the same.
-        workflow = await _pinned_workflow(app, call, accepted, accepted.requested_position)
+        # As of the run's own first event, and without secrets, so that a repeated call, and one
+        # with another token, shows the same.
+        workflow = await _pinned_workflow(
+            app, accepted, accepted.requested_position, in_clear=False
+        )
         shown = msgspec.structs.replace(shown, workflow=workflow)
     return wire.NewRun(message, original, shown)
 
@@ -196,13 +198,17 @@ def _marked(made: Answer, started: Started) -> Answer:
 
 
 async def _finished(app: App, run_id: str, seconds: int) -> wire.Run | None:
-    """Wait for a run's end; None if it takes longer."""
+    """Wait for a run's end; None if it takes longer, or the service is asked to stop."""
     watch = app.engine.watch(run_id)
     try:
-        async with asyncio.timeout(seconds):
-            snapshot = await watch
-    except TimeoutError:
-        return None
+        await asyncio.wait(
+            (watch, app.stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not watch.done() or watch.cancelled():
+            return None
+        snapshot = watch.result()
+    finally:
+        watch.cancel()
     if snapshot is not None:
         return _from_snapshot(run_id, snapshot)
     loaded = await app.runs.load(run_id)
@@ -224,7 +230,7 @@ async def _show(app: App, state: RunState, *, logs: bool = True) -> wire.Run:
 
 
 async def _pinned_workflow(
-    app: App, call: Call, state: RunState, at_position: int
+    app: App, state: RunState, at_position: int, *, in_clear: bool
 ) -> wire.Workflow:
     """Show the version that a run is pinned to, with the workflow's newest runs."""
     workflow = await app.workflows.find(state.tenant, state.origin.workflow, deleted_too=True)
@@ -232,6 +238,6 @@ async def _pinned_workflow(
     await app.views.wait_for(at_position)
     rows = await app.views.newest_runs(workflow.workflow_id, at_position, EMBEDDED_RUNS)
     bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
-    shown = await app.workflow(workflow, version, in_clear=call.has_scope("workflows:write"))
+    shown = await app.workflow(workflow, version, in_clear=in_clear)
     runs = [rendering.listed_run(row, bodies) for row in rows]
     return msgspec.structs.replace(shown, runs=runs or UNSET)

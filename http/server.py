@@ -38,11 +38,14 @@ from .auth import Authenticator
 from .auth_keys import AuthSettings
 from .call import Answer
 from .keys import jwt_secret, vault_key
+from .protocol import bounded_protocol
 from .services import App
 from .setting_types import SettingsError
 from .settings import Settings
 
 _log = logging.getLogger("refold.server")
+_KEEP_ALIVE_S = 65
+"""Longer than the idle connections of usual proxies, so that it is they who close."""
 _CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -82,8 +85,10 @@ class _Server(uvicorn.Server):
         """Leave the signals alone."""
         yield
 
-    def ask_to_stop(self) -> None:
+    def ask_to_stop(self, stopping: asyncio.Future[None]) -> None:
         """Stop accepting and finish; asked twice, finish at once."""
+        if not stopping.done():
+            stopping.set_result(None)
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -101,14 +106,15 @@ async def _serve(
         server = _Server(
             uvicorn.Config(
                 application,
-                http="httptools",
+                http=bounded_protocol(f"{public_url}/docs"),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
                 server_header=False,
                 ws="none",
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_seconds_max,
-                h11_max_incomplete_event_size=65536,
             )
         )
         recovered = await app.engine.recover()
@@ -116,7 +122,9 @@ async def _serve(
         gc.collect()
         gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop)
+            asyncio.get_running_loop().add_signal_handler(
+                number, server.ask_to_stop, app.stopping
+            )
         _announce(settings, public_url, recovered, made=made)
         try:
             await server.serve(sockets=[listening])
@@ -160,6 +168,7 @@ async def assemble(
                     pseudonyms,
                     public_url,
                     settings.body_bytes_max,
+                    asyncio.get_running_loop().create_future(),
                 ),
                 ids,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from ..engine.engine import Engine
@@ -30,6 +32,8 @@ class App(msgspec.Struct, frozen=True):
     pseudonyms: Pseudonyms
     public_url: str
     body_bytes_max: int
+    stopping: asyncio.Future[None]
+    """Done when the service is asked to stop: whoever waits for a run answers then."""
 
     def webhook_url(
         self, state: WorkflowState, body: WorkflowBody, *, in_clear: bool

@@ -26,6 +26,8 @@ Origin = Literal[
     "execute", "webhook", "sync", "schedule", "event", "subworkflow", "rerun", "resume"
 ]
 JsonObject = dict[str, Any]
+RawObject = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+"""A JSON object as the bytes that were recorded."""
 
 
 class ReplayedFrom(Struct, frozen=True):
@@ -43,7 +45,7 @@ class Log(Struct, frozen=True):
     node_id: str
     component_id: str
     status: Literal["success", "error", "warning"]
-    output: JsonObject | msgspec.Raw
+    output: RawObject
     created_at: Time
     started_at: Time
     attempt: int
@@ -78,7 +80,7 @@ class Run(Struct, frozen=True, kw_only=True):
     workflow_id: WorkflowId
     workflow_version: int
     status: RunStatus
-    trigger_payload: JsonObject | msgspec.Raw
+    trigger_payload: RawObject
     error_message: str | None
     failed_node_id: str | None
     created_at: Time
@@ -162,7 +164,7 @@ class Event(Struct, frozen=True):
     corr: str
     cause: str
     src: str
-    facts: JsonObject | msgspec.Raw
+    facts: RawObject
     payload: str
     leaf: str
     body: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -15,13 +15,14 @@ from ..journal.events import WorkflowDefined
 from ..projections.views import WorkflowRow
 from ..projections.workflow_state import WorkflowState, fold
 from . import rendering, wire
-from .call import Answer, Call, answer
+from .call import Answer, Call, answer, read_struct
 from .errors import RequestError, parameter_invalid
 from .paging import frame, read_page, read_time
 from .services import App
 from .times import to_wire
 
 NO_BODY = Answer(204, b"", ())
+S = TypeVar("S", bound=msgspec.Struct)
 _STATUSES = ("pending", "running", "completed", "failed", "awaiting_ui_interaction")
 _ORIGINS = (
     "execute",
@@ -75,16 +76,13 @@ async def get(app: App, call: Call) -> Answer:
 
 async def change(app: App, call: Call) -> Answer:
     """Make a new version with the fields that were sent."""
-    raw = call.json()
-    wanted = call.read(wire.WorkflowChange, optional=False)
+    wanted = _checked(app, wire.WorkflowChange, call.json())
     expected = _if_match(call)
     fields: dict[str, Any] = {
         name: value
         for name in wire.WorkflowChange.__struct_fields__
         if (value := getattr(wanted, name)) is not UNSET
     }
-    if not fields and raw != {}:
-        raise parameter_invalid("body", "has nothing to change")
 
     def edit(text: WorkflowText) -> WorkflowText:
         return msgspec.structs.replace(text, **fields)
@@ -152,17 +150,15 @@ async def executions(app: App, call: Call) -> Answer:
     return answer(200, wire.RunPage(data, links, meta))
 
 
-def _text_of(app: App, raw: Any) -> WorkflowText:
-    """Read and check a definition; all faults of all its parts come together.
+def _checked(app: App, struct: type[S], raw: Any) -> S:
+    """Read a definition, or a part of one; all faults of all its parts come together.
 
     Raises:
         RequestError, DefinitionError: each fault with its path.
     """
     if not isinstance(raw, dict):
-        raise RequestError(
-            422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}
-        )
-    made, errors = check_fields(wire.WorkflowCreate, raw, "", closed=True)
+        return read_struct(struct, raw, optional=False)
+    made, errors = check_fields(struct, raw, "", closed=True)
     nodes, edges = raw.get("nodes"), raw.get("edges")
     if nodes is not None and edges is not None:
         try:
@@ -171,6 +167,11 @@ def _text_of(app: App, raw: Any) -> WorkflowText:
             errors = error.errors | errors
     if made is None or errors:
         raise DefinitionError(errors)
+    return made
+
+
+def _text_of(app: App, raw: Any) -> WorkflowText:
+    made = _checked(app, wire.WorkflowCreate, raw)
     return WorkflowText(
         name=made.name,
         nodes=made.nodes,

@@ -1,5 +1,7 @@
 -- The journal on SQLite: facts that are only ever appended, and bodies that may be erased.
 -- Names and columns are a storage format (journal/README.md).
+-- Each start compares the file's statements with these to the letter, comments inside a statement
+-- included: a change of one is a new file format.
 
 CREATE TABLE journal (
   one        INTEGER PRIMARY KEY CHECK (one = 1),

@@ -23,14 +23,16 @@ from ..journal.sqlite_file import translated as journal_errors
 from ..journal.sqlite_reader import Reader
 from .applying import Applier
 from .errors import GapError, ProjectionError, ViewsFailedError
+from .generations import (
+    live_generations,
+    move,
+)
 from .projection import Projection
 from .views_file import (
     close_cleanly,
     connect,
     is_damage,
     is_passing,
-    live_generations,
-    move,
     remove,
     transaction,
 )
@@ -159,9 +161,7 @@ class Projector:
         return bool(self._waiting) or self._must_read or self._is_stopping
 
     def _is_worth_it(self) -> bool:
-        return (
-            self._is_urgent or self._must_read or self._is_stopping or len(self._waiting) >= PAGE
-        )
+        return self._is_urgent or self._must_read or self._is_stopping or len(self._waiting) >= PAGE
 
     def _pause(self, error: sqlite3.OperationalError) -> None:
         """Rest a little after a failure of the disk, or a lock held too long, then read on."""

@@ -1,8 +1,4 @@
-"""`views.db`: the file of the read models, its generations, and when it is made anew.
-
-The tables of a projection carry the number of their generation; the table `projection` says which
-generation is live and how far it has got, and SQL views with plain names show the live one. So
-readers need to know nothing, and a rebuild grows beside what it will replace.
+"""`views.db`: the file of the read models, who may change it, and when it is made anew.
 
 The file is disposable and never synced. What can't be trusted is thrown away with a line in the
 log: a damaged file, another journal's, one that a power cut may have torn, an older version.
@@ -14,17 +10,23 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from ..journal.sqlite_reader import Reader
 from .errors import ViewsBusyError, ViewsFailedError
-from .projection import Projection, Table
+from .generations import SCHEMA as GENERATIONS
+from .generations import (
+    create_generation,
+    digest_of,
+    drop_generation,
+    generations,
+    is_current,
+    live_generations,
+)
+from .projection import Projection
 
 VIEWS_FILE: Final = "views.db"
 LOCK_FILE: Final = "views.lock"
@@ -42,61 +44,11 @@ CREATE TABLE meta (
   journal TEXT NOT NULL,
   boot    TEXT NOT NULL
 ) STRICT;
-CREATE TABLE projection (
-  name       TEXT NOT NULL,
-  generation INTEGER NOT NULL,
-  version    INTEGER NOT NULL,
-  tables     TEXT NOT NULL,
-  is_live    INTEGER NOT NULL,
-  position   INTEGER NOT NULL,
-  leaf       BLOB NOT NULL,
-  PRIMARY KEY (name, generation)
-) STRICT;
+{GENERATIONS}
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_FORMAT};
 COMMIT;"""
 _log = logging.getLogger("refold.projections")
-_encode = msgspec.json.Encoder().encode
-
-
-class Generation(msgspec.Struct, frozen=True):
-    """One generation of a projection, and how far it has got."""
-
-    name: str
-    generation: int
-    version: int
-    tables: str
-    """The names of its tables, space-separated."""
-    is_live: int
-    position: int
-    """The newest position that the rows include."""
-    leaf: bytes
-    """The leaf hash of the entry there: tells another history of the same journal."""
-
-    def table_names(self) -> list[str]:
-        """Return the names of the tables in the file."""
-        return [f"{table}_{self.generation}" for table in self.tables.split()]
-
-
-_ROWS: Final = "SELECT name, generation, version, tables, is_live, position, leaf FROM projection"
-
-
-def generations(connection: sqlite3.Connection) -> list[Generation]:
-    """Read all generations."""
-    return [Generation(*row) for row in connection.execute(f"{_ROWS} ORDER BY name, generation")]
-
-
-def live_generations(connection: sqlite3.Connection) -> dict[str, Generation]:
-    """Read the live generation of each projection."""
-    return {row[0]: Generation(*row) for row in connection.execute(f"{_ROWS} WHERE is_live = 1")}
-
-
-def move(connection: sqlite3.Connection, row: Generation, position: int, leaf: bytes) -> None:
-    """Note how far a generation has got, in the transaction of its rows."""
-    connection.execute(
-        "UPDATE projection SET position = ?, leaf = ? WHERE name = ? AND generation = ?",
-        (position, leaf, row.name, row.generation),
-    )
 
 
 @contextmanager
@@ -212,14 +164,19 @@ def prepare(path: Path, projections: Sequence[Projection], journal: Reader) -> N
         _fit(connection, projections)
 
 
+def is_usable(path: Path, journal: Reader) -> bool:
+    """Tell whether there is a file that can be trusted."""
+    return path.exists() and not _distrust(path, journal)
+
+
 def is_ready(path: Path, projections: Sequence[Projection], journal: Reader) -> bool:
     """Tell whether a file can be served as it is."""
-    if not path.exists() or _distrust(path, journal):
+    if not is_usable(path, journal):
         return False
     with closing(connect(path)) as connection:
         live = live_generations(connection)
         return all(
-            projection.name in live and _is_current(connection, projection, live[projection.name])
+            projection.name in live and is_current(connection, projection, live[projection.name])
             for projection in projections
         )
 
@@ -243,64 +200,6 @@ def close_cleanly(connection: sqlite3.Connection) -> None:
         connection.close()
 
 
-def create_generation(
-    connection: sqlite3.Connection, projection: Projection, *, is_live: bool
-) -> Generation:
-    """Make the empty tables of a projection's next generation, inside a transaction."""
-    number = connection.execute(
-        "SELECT coalesce(max(generation), 0) + 1 FROM projection WHERE name = ?",
-        (projection.name,),
-    ).fetchone()[0]
-    row = Generation(
-        projection.name,
-        number,
-        projection.version,
-        " ".join(table.name for table in projection.tables),
-        int(is_live),
-        0,
-        b"",
-    )
-    for table in projection.tables:
-        for statement in table.statements(number):
-            connection.execute(statement)
-    connection.execute(
-        "INSERT INTO projection (name, generation, version, tables, is_live, position, leaf) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        msgspec.structs.astuple(row),
-    )
-    if is_live:
-        show(connection, row)
-    return row
-
-
-def show(connection: sqlite3.Connection, row: Generation) -> None:
-    """Let the plain names show a generation, inside a transaction."""
-    for table in row.tables.split():
-        connection.execute(f"DROP VIEW IF EXISTS {table}")
-        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {table}_{row.generation}")
-
-
-def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
-    """Forget a generation and drop its tables, a transaction each so that nobody waits long."""
-    for name in row.table_names():
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
-    connection.execute(
-        "DELETE FROM projection WHERE name = ? AND generation = ?", (row.name, row.generation)
-    )
-
-
-def digest_of(connection: sqlite3.Connection, projection: Projection, generation: int) -> str:
-    """Hash the rows of a generation: equal rows give equal digests, whatever their generation."""
-    hashed = sha256()
-    for table in projection.tables:
-        hashed.update(f"{table.name}\n".encode())
-        for row in connection.execute(
-            f"SELECT * FROM {table.name}_{generation} ORDER BY {table.key}"
-        ):
-            hashed.update(_encode(row) + b"\n")
-    return hashed.hexdigest()
-
-
 def digest_live(path: Path, projection: Projection) -> str:
     """Hash the rows of the live generation, on a connection of its own.
 
@@ -317,21 +216,13 @@ def digest_live(path: Path, projection: Projection) -> str:
         return digest_of(connection, projection, generation)
 
 
-def count_rows(connection: sqlite3.Connection, row: Generation) -> int:
-    """Count the rows of a generation's tables."""
-    return sum(
-        connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
-        for name in row.table_names()
-    )
-
-
 def _fit(connection: sqlite3.Connection, projections: Sequence[Projection]) -> None:
     """Drop the generations that nobody reads any more, and begin those that are missing."""
     known = {projection.name: projection for projection in projections}
     kept: set[str] = set()
     for row in generations(connection):
         projection = known.get(row.name)
-        if projection is not None and row.is_live and _is_current(connection, projection, row):
+        if projection is not None and row.is_live and is_current(connection, projection, row):
             kept.add(row.name)
             continue
         if row.is_live:
@@ -349,31 +240,6 @@ def _fit(connection: sqlite3.Connection, projections: Sequence[Projection]) -> N
         if projection.name not in kept:
             with transaction(connection):
                 create_generation(connection, projection, is_live=True)
-
-
-def _is_current(connection: sqlite3.Connection, projection: Projection, row: Generation) -> bool:
-    return row.version == projection.version and _is_whole(
-        connection, projection.tables, row.generation
-    )
-
-
-def _is_whole(connection: sqlite3.Connection, tables: Iterable[Table], generation: int) -> bool:
-    """See that the tables are those of the projection, to the letter."""
-    for table in tables:
-        found = {
-            row[0]
-            for row in connection.execute(
-                "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL",
-                (f"{table.name}_{generation}",),
-            )
-        }
-        if found != set(table.statements(generation)):
-            return False
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (table.name,)
-        ).fetchone():
-            return False
-    return True
 
 
 def _distrust(path: Path, journal: Reader) -> str:
@@ -401,12 +267,11 @@ def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) 
         return "it is not a file of views"
     if _pragma(connection, "user_version") != _FORMAT:
         return "it has another format"
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    pages = -(-path.stat().st_size // _pragma(connection, "page_size"))
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0 and (
-        pages < _pragma(connection, "page_count")
-    ):
-        return "it is torn"
+    # Only a file whose log is empty must be as long as it says.
+    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+        wanted = _pragma(connection, "page_size") * _pragma(connection, "page_count")
+        if path.stat().st_size < wanted:
+            return "it is torn"
     row = connection.execute("SELECT journal, boot FROM meta").fetchone()
     if row is None or row[0] != journal.identity():
         return "it was made from another journal"

@@ -115,8 +115,8 @@ def _print_tables(entries: list[Verified], state: RunState) -> None:
     names = ("node", "component", "phase", "attempt", "handle", "in doubt")
     out.print(plain_table("Nodes", names, nodes))
     erased = _erased_total(entries)
-    left = f"; {erased} bodies were erased" if erased else ""
-    out.print(f"{len(entries)} entries verified: leaf hashes, chain and bodies{left}.")
+    gone = f" ({erased} erased)" if erased else ""
+    out.print(f"{len(entries)} entries verified: leaf hashes, chain and bodies{gone}.")
 
 
 def _message(entries: list[Verified], state: RunState) -> str:

@@ -114,7 +114,7 @@ def _time_of_day(at: int) -> str:
 
 def _requested(facts: e.RunRequested) -> str:
     if facts.chosen_node:
-        return f"resume from '{facts.chosen_node}', {facts.replayed_total} events to replay"
+        return f"resume from '{facts.chosen_node}', replays {facts.replayed_total}"
     return f"{facts.origin}, version {facts.workflow_version}"
 
 

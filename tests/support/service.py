@@ -93,6 +93,7 @@ class Service:
 
     data: Path
     environ: dict[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = (sys.executable, "-m", "refold.scripts.cli", "serve")
     port: int = 0
     process: subprocess.Popen[str] | None = None
     log: list[str] = field(default_factory=list)
@@ -100,6 +101,14 @@ class Service:
 
     def start(self) -> Service:
         """Start the process and return when it serves."""
+        serves = self.launch()
+        if not serves.wait(START_SECONDS_MAX) or not self.port:
+            self.kill()
+            raise RuntimeError("the service did not start:\n" + "".join(self.log))
+        return self
+
+    def launch(self) -> threading.Event:
+        """Start the process; what is returned is set when it serves, or has ended."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith("REFOLD_")}
         environ |= {
             "REFOLD_JWT_SECRET": SECRET,
@@ -109,7 +118,7 @@ class Service:
             **self.environ,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "refold.scripts.cli", "serve"],
+            self.command,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -119,10 +128,7 @@ class Service:
         serves = threading.Event()
         self._reader = threading.Thread(target=self._read_log, args=(serves,), daemon=True)
         self._reader.start()
-        if not serves.wait(START_SECONDS_MAX) or not self.port:
-            self.kill()
-            raise RuntimeError("the service did not start:\n" + "".join(self.log))
-        return self
+        return serves
 
     def _read_log(self, serves: threading.Event) -> None:
         assert self.process is not None

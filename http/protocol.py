@@ -1,0 +1,89 @@
+"""How a request's head is read from a connection: bounded, and refused in the form of the API.
+
+Uvicorn has no bound on headers and answers what is no HTTP in plain text; this is its protocol
+with both put right.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .errors import RequestError, body_of
+
+HEAD_BYTES_MAX: Final = 32 * 1024
+"""Request line and headers together."""
+
+
+class _HeadTooLargeError(Exception):
+    """Ends the parsing; uvicorn answers it like any other malformed request."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Reads HTTP/1.1 with a bounded head."""
+
+    docs = "/docs"
+    """Where the errors are explained."""
+    _head_bytes = 0
+    _unfinished_bytes = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. A name or value that never ends is told to nobody before its end."""
+        if self._is_in_head:
+            self._unfinished_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._unfinished_bytes > HEAD_BYTES_MAX:
+            self._head_bytes = self._unfinished_bytes
+            if not self.transport.is_closing():
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._head_bytes = 0
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve."""
+        self._is_in_head = False
+        self._unfinished_bytes = 0
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES_MAX:
+            raise _HeadTooLargeError
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what can't be read as a request, and hang up."""
+        refusal = RequestError(400, "invalid_http", "The request is not well-formed HTTP.")
+        reason = "Bad Request"
+        if self._head_bytes > HEAD_BYTES_MAX:
+            text = f"The address and the headers may have at most {HEAD_BYTES_MAX} bytes."
+            refusal = RequestError(431, "headers_too_large", text)
+            reason = "Request Header Fields Too Large"
+        body = msgspec.json.encode(body_of(refusal, self.docs))
+        head = (
+            f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+def bounded_protocol(docs: str) -> type[Any]:
+    """Return the protocol that refers to this documentation page."""
+    return type("Protocol", (BoundedProtocol,), {"docs": docs})

@@ -1,0 +1,116 @@
+"""Kill a real service under load, at random moments, and compare it with what it promised."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from refold.projections.built_in import BUILT_IN
+from refold.projections.views_file import digest_live
+from tests.support.kill_trial import Trial, trial
+
+KILLS = {"dev": 5, "ci": 30, "full": 500}
+PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
+FAULTY = Path(__file__).parents[1] / "support" / "faulty_service.py"
+FAULTS = {
+    "call_again": "at most once, and",
+    "acknowledge_early": "acknowledged and lost",
+    "call_early": "starts are durable",
+    "forget_runs": "stuck",
+}
+
+
+@pytest.mark.timeout(7200 if PROFILE == "full" else 600)
+def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck(
+    tmp_path: Path, seed: int
+) -> None:
+    """One journal through all the kills; every promise is compared after each of them."""
+    print(f"seed {seed}")
+    with trial(tmp_path / "data", seed) as made:
+        made.begin()
+        for _ in range(KILLS[PROFILE]):
+            made.round()
+            assert made.wrong == []
+        made.finish()
+        lists = answers_of_lists(made)
+        assert made.service.stop() == 0
+        made.audit.at_last(made.ledger, list(made.endpoint.hits))
+        print(made.summary())
+        assert made.wrong == []
+        assert len(made.ledger.acknowledged) > 10 * len(made.audit.kills), "the load was real"
+        digests = digests_of_views(tmp_path / "data")
+        for left in (tmp_path / "data").glob("views.db*"):
+            left.unlink()
+        made.service.port = 0
+        made.service.start()
+        assert answers_of_lists(made) == lists
+        assert made.service.stop() == 0
+        assert digests_of_views(tmp_path / "data") == digests
+
+
+def answers_of_lists(made: Trial) -> list[bytes]:
+    """The first page of every workflow's runs, but for the port, which is another each time."""
+    client = made.service.client()
+    paths = [f"/workflows/{id_}/executions?per_page=100" for id_ in made.ledger.workflows.values()]
+    answers = [client.get(path) for path in paths]
+    client.close()
+    assert {answer.status for answer in answers} == {200}
+    return [answer.body.replace(str(made.service.port).encode(), b"") for answer in answers]
+
+
+def digests_of_views(data: Path) -> list[str]:
+    """The digest of each view, of a service that stands still."""
+    return [digest_live(data / "views.db", projection) for projection in BUILT_IN]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", FAULTS if PROFILE == "full" else list(FAULTS)[:1])
+def test_the_audit_finds_a_fault_that_was_planted(tmp_path: Path, seed: int, fault: str) -> None:
+    """A check that can't fail proves nothing: each of these services breaks one promise."""
+    print(f"seed {seed}")
+    with trial(tmp_path / "data", seed, sys.executable, str(FAULTY), fault, "serve") as made:
+        made.begin()
+        for _ in range(20):
+            made.round()
+            if any(FAULTS[fault] in line for line in made.wrong):
+                return
+            if len(made.audit.kills) % 4 == 0 or fault == "forget_runs":
+                made.finish()
+                made.audit.at_last(made.ledger, list(made.endpoint.hits))
+                if any(FAULTS[fault] in line for line in made.wrong):
+                    return
+        raise AssertionError(f"{fault} was not noticed: {made.wrong[:5]} {made.summary()}")
+
+
+@pytest.mark.timeout(600)
+def test_a_service_that_is_asked_to_stop_under_load_ends_in_time_and_loses_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    """SIGTERM: exit code 0, and at the next start everything is there and goes on."""
+    choice = random.Random(seed)
+    with trial(tmp_path / "data", seed) as made:
+        made.begin()
+        for _ in range(3):
+            made.service.port = made.service.port or 0
+            is_over = threading.Event()
+            with made.load(is_over):
+                is_over.wait(choice.random())
+                # Within 30 s, or this raises; the service's own limit is 5 s here.
+                assert made.service.stop() == 0
+            made.audit.killed(made.ledger, list(made.endpoint.hits))
+            assert made.wrong == []
+            made.service.port = 0
+            made.service.start()
+        made.finish()
+        assert made.service.stop() == 0
+        made.audit.at_last(made.ledger, list(made.endpoint.hits))
+        assert made.wrong == []
+        with closing(sqlite3.connect(tmp_path / "data" / "journal.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

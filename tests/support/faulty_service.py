@@ -1,0 +1,110 @@
+"""Runs `refold` with one fault planted: what an audit must find, or it proves nothing.
+
+`python faulty_service.py FAULT serve …`. The faults live here, outside of what is shipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from refold.engine import decider
+from refold.engine.engine import Engine
+from refold.engine.execution import Execution
+from refold.engine.policy import NodePolicy
+from refold.http import feed_routes
+from refold.journal import sqlite_store
+from refold.journal.sqlite_file import open_writer
+from refold.projections.run_state import NodeState, RunState
+from refold.scripts import cli
+
+LATE_SECONDS = 0.1
+
+
+class LateConnection:
+    """Says that it has committed, and commits a little later."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._turn = threading.Lock()
+        self._stop = threading.Event()
+        threading.Thread(target=self._commit_now_and_then, daemon=True).start()
+
+    def __getattr__(self, name: str) -> Any:
+        """Do everything else as the real one does."""
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        """Leave the end of a transaction to the other thread."""
+        if statement == "BEGIN IMMEDIATE":
+            self._turn.acquire()
+            if self._connection.in_transaction:
+                return self._connection.cursor()
+        elif statement == "COMMIT":
+            self._turn.release()
+            return self._connection.cursor()
+        return self._connection.execute(statement, *parameters)
+
+    def _commit_now_and_then(self) -> None:
+        while not self._stop.wait(LATE_SECONDS):
+            with self._turn:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+
+def acknowledge_early() -> None:
+    """Answer before the commit is durable."""
+
+    def open_late(path: Path) -> Any:
+        return LateConnection(open_writer(path))
+
+    vars(sqlite_store)["open_writer"] = open_late
+
+
+def call_early() -> None:
+    """Let an effect begin before its start is durable."""
+    advance: Callable[[Execution], Any] = vars(Execution)["_advance"]
+
+    async def early(execution: Execution) -> None:
+        await advance(execution)
+        vars(Execution)["_begin_calls"](execution)
+        await asyncio.sleep(LATE_SECONDS)
+
+    setattr(Execution, "_advance", early)  # noqa: B010  # the checker knows it as private
+
+
+def call_again() -> None:
+    """Forget at recovery that a node is to be called at most once."""
+    judge = decider.after_crash
+
+    def forgetful(
+        state: RunState, node: NodeState, policy: NodePolicy
+    ) -> Literal["again", "fail", "end", "none"]:
+        fate = judge(state, node, policy)
+        return "again" if fate == "fail" else fate
+
+    decider.after_crash = forgetful
+
+
+def forget_runs() -> None:
+    """Take up nothing at a start."""
+
+    async def none(engine: Engine) -> int:
+        del engine
+        return 0
+
+    setattr(Engine, "recover", none)  # noqa: B010  # a method is not assigned to lightly
+    # So that the audit need not wait long for what never comes.
+    vars(feed_routes)["HEARTBEAT_S"] = 0.5
+
+
+FAULTS = {fault.__name__: fault for fault in (acknowledge_early, call_early, call_again, forget_runs)}
+
+if __name__ == "__main__":
+    FAULTS[sys.argv[1]]()
+    sys.exit(cli.main(sys.argv[2:]))
