@@ -62,10 +62,12 @@ def failed(
 ) -> tuple[e.NodeFailed, e.NodeRetryScheduled | None]:
     """Record a failure, and the next attempt where the policy has one.
 
-    Once the run is stopping there is no next attempt: a failure is then final or tolerated.
+    Once the run is stopping there is no next attempt. A failure that would have had one is then
+    not tolerated either: the node has not got to its result, and a resume gives it a new chance.
     """
     retry = policy.retry
-    again = not stopping and retry is not None and retry.covers(code, attempt.number)
+    is_covered = retry is not None and retry.covers(code, attempt.number)
+    again = is_covered and not stopping
     failure = e.NodeFailed(
         attempt=attempt.number,
         code=code,
@@ -76,7 +78,7 @@ def failed(
         retried=int(again),
         source_id="",
         started_at=attempt.started_at,
-        tolerated=int(policy.continue_on_error and not again),
+        tolerated=int(policy.continue_on_error and not is_covered),
     )
     if not again or retry is None:
         return failure, None

@@ -36,6 +36,7 @@ from .liquid_filters import FILTERS, guard, to_json
 from .template_parts import ends_in_string
 from .template_values import (
     OUTPUT_SIZE_MAX,
+    RenderLimit,
     SyntaxFault,
     limit_error,
     to_json_text,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
     from .component import Json
 
-RENDER_SECONDS_MAX: Final = 1.0
-"""How long one render may take, in seconds of the wall clock."""
 ITERATIONS_MAX: Final = 100_000
 """How many loop iterations one render may make in all."""
 RANGE_LENGTH_MAX: Final = 10_000
@@ -141,7 +140,7 @@ class _Context(liquid.RenderContext):
     ) -> None:
         super().__init__(template, globals=variables)
         self.scope = ReadOnlyChainMap(self.locals, self.globals, _Clock(), self.counters)
-        self._deadline = time.monotonic() + RENDER_SECONDS_MAX
+        self._deadline = time.monotonic() + RenderLimit.seconds_max
         self._iterations_left = ITERATIONS_MAX
         self._size_max = size_max
         self._sizes: dict[str, int] = {}
@@ -150,7 +149,7 @@ class _Context(liquid.RenderContext):
     def tick(self) -> None:
         """Stop the render when its time is over."""
         if time.monotonic() > self._deadline:
-            raise limit_error(f"it takes longer than {RENDER_SECONDS_MAX:g} s")
+            raise limit_error(f"it takes longer than {RenderLimit.seconds_max:g} s")
 
     def get(self, path: list[object], **options: Any) -> object:
         self.tick()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Final, TypeGuard
 
 import msgspec
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 OUTPUT_SIZE_MAX: Final = 256 * 1024
 """What a template may render, in characters of text or of the value's JSON."""
+
+
+class RenderLimit:
+    """How long one render may take; set once, at start, from the service's settings."""
+
+    seconds_max: ClassVar[float] = 1.0
+    """In seconds of the wall clock."""
+
 
 _encode = msgspec.json.Encoder().encode
 

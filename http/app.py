@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NoReturn
 
+import msgspec
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -88,6 +89,8 @@ class Application:
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
         made = await endpoint.handler(self._app, call)
+        if call.method == "HEAD" and not isinstance(made.body, bytes):
+            made = msgspec.structs.replace(made, body=b"")
         if isinstance(made.body, bytes):
             await send_answer(made, call.request_id, send)
         else:

@@ -26,6 +26,7 @@ from ..engine.outbound import OutboundClient
 from ..engine.runs import Runs
 from ..engine.sealing import Sealer
 from ..engine.starts import Starts
+from ..engine.template_values import RenderLimit
 from ..engine.timers import LoopTimers
 from ..engine.workflows import Workflows
 from ..journal.actors import Pseudonyms
@@ -142,6 +143,7 @@ async def assemble(
     ids = IdSource(clock)
     limits = _limits(settings)
     Delay.seconds_max = settings.delay_seconds_max
+    RenderLimit.seconds_max = settings.template_seconds_max
     async with (
         open_journal(settings.data, key, clock, batch_max=settings.batch_max) as journal,
         open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,

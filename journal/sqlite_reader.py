@@ -23,9 +23,7 @@ ALL: Final = f"SELECT {_COLUMNS} FROM event WHERE position > ? ORDER BY position
 STREAM_HEAD: Final = (
     "SELECT version, leaf FROM event WHERE stream = ? ORDER BY version DESC LIMIT 1"
 )
-BETWEEN: Final = (
-    f"SELECT {_COLUMNS} FROM event WHERE position BETWEEN ? AND ? ORDER BY position"
-)
+BETWEEN: Final = f"SELECT {_COLUMNS} FROM event WHERE position BETWEEN ? AND ? ORDER BY position"
 REQUEST: Final = "SELECT digest, first, last, at FROM request WHERE scope = ? AND key = ?"
 HOLDS: Final = "SELECT resource, holder FROM hold ORDER BY holder, resource"
 _BODIES_PAGE: Final = 500

@@ -145,6 +145,7 @@ def count_rows(connection: sqlite3.Connection, row: Generation) -> int:
 
 
 def is_current(connection: sqlite3.Connection, projection: Projection, row: Generation) -> bool:
+    """Tell whether a generation has the version and exactly the tables of a projection."""
     return row.version == projection.version and _is_whole(
         connection, projection.tables, row.generation
     )

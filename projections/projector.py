@@ -23,10 +23,7 @@ from ..journal.sqlite_file import translated as journal_errors
 from ..journal.sqlite_reader import Reader
 from .applying import Applier
 from .errors import GapError, ProjectionError, ViewsFailedError
-from .generations import (
-    live_generations,
-    move,
-)
+from .generations import live_generations, move
 from .projection import Projection
 from .views_file import (
     close_cleanly,
@@ -172,8 +169,7 @@ class Projector:
         with self._wake:
             self._waiting.clear()
             self._must_read = True
-            if not self._is_stopping:
-                self._wake.wait(RETRY_SECONDS)
+            self._wake.wait_for(lambda: self._is_stopping, RETRY_SECONDS)
 
     def _read(self, connection: sqlite3.Connection) -> None:
         """Apply what the journal's file holds beyond the checkpoint, page by page."""
@@ -191,7 +187,8 @@ class Projector:
                     if event.position != expected:
                         self._apply(connection, page[: expected - self.position - 1])
                         raise GapError(expected, event.position)
-                self._apply(connection, page)
+                if not self._apply(connection, page):
+                    raise GapError(self.position + 1, page[0].position)
 
     def _apply(self, connection: sqlite3.Connection, events: Sequence[Recorded]) -> bool:
         """Apply events in one transaction; False if a hole before or in them forbids it."""

@@ -267,11 +267,8 @@ def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) 
         return "it is not a file of views"
     if _pragma(connection, "user_version") != _FORMAT:
         return "it has another format"
-    # Only a file whose log is empty must be as long as it says.
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
-        wanted = _pragma(connection, "page_size") * _pragma(connection, "page_count")
-        if path.stat().st_size < wanted:
-            return "it is torn"
+    if _is_torn(connection, path):
+        return "it is torn"
     row = connection.execute("SELECT journal, boot FROM meta").fetchone()
     if row is None or row[0] != journal.identity():
         return "it was made from another journal"
@@ -284,6 +281,20 @@ def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) 
         if event is None or event.position != live.position or event.leaf != live.leaf:
             return "it was made from another history of the journal"
     return ""
+
+
+def _is_torn(connection: sqlite3.Connection, path: Path) -> bool:
+    """Notice a file that is shorter than it says; one whose log still holds pages may be."""
+    # Who reads at this moment is not waited for.
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    # Nobody can write to the log between the two looks.
+    with transaction(connection):
+        if Path(f"{path}-wal").stat().st_size > 0:
+            return False
+        wanted = _pragma(connection, "page_size") * _pragma(connection, "page_count")
+        return path.stat().st_size < wanted
 
 
 def _boot() -> str:

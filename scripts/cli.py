@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from ..http.setting_types import SettingsError
 from ..journal.errors import JournalError
+from ..projections.errors import ProjectionError
 
 _COMMANDS = {
     "serve": "refold.scripts.serve_command:serve",
@@ -21,6 +22,7 @@ _COMMANDS = {
     "token": "refold.scripts.token_command:token",
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",
+    "rebuild": "refold.scripts.rebuild_command:rebuild",
 }
 
 EXIT_FAILED = 1
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has what it wanted; a second flush at exit would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (JournalError, OSError) as error:
+    except (JournalError, ProjectionError, OSError) as error:
         return _tell(error, EXIT_FAILED)
     return code if isinstance(code, int) else 0
 

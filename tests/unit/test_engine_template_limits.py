@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from refold.engine import liquid_sandbox
 from refold.engine.component import ConfigError, NodeError
+from refold.engine.template_values import RenderLimit
 from refold.engine.templates import compile_json_text, compile_text, compile_value
 
 NUMBERS = list(range(30_000))
@@ -82,7 +82,7 @@ def test_loops_are_counted(name: str) -> None:
 )
 def test_a_slow_render_is_stopped_by_the_clock(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no count stops, the clock does, at whichever kind of work the time is spent."""
-    monkeypatch.setattr(liquid_sandbox, "RENDER_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(RenderLimit, "seconds_max", 0.05)
     template = compile_text("{% for i in (1..9999) %}" + body + "{% endfor %}", "x")
     began = time.monotonic()
     with pytest.raises(NodeError, match="takes longer than") as caught:

@@ -1,0 +1,199 @@
+"""The laws of the read models: they say what the folds say, however the events were grouped."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refold.journal.envelope import Recorded
+from refold.projections import run_state, workflow_state
+from refold.projections.applying import Applier
+from refold.projections.built_in import BUILT_IN
+from refold.projections.generations import (
+    create_generation,
+    digest_of,
+    go_live,
+    live_generations,
+)
+from refold.projections.projection import Projection
+from refold.projections.run_state import RunState
+from refold.projections.runs_projection import RunsProjection
+from refold.projections.view_rows import (
+    LOG_COLUMNS,
+    NEWEST_RUNS,
+    WORKFLOWS,
+    LogRow,
+    RunFilter,
+    RunRow,
+    as_of,
+    run_row,
+    select_runs,
+    workflow_row,
+)
+from refold.projections.workflows_projection import WorkflowsProjection
+from tests.support import projection_kit as kit
+
+
+def run_rows(connection: sqlite3.Connection, workflow: str) -> list[RunRow]:
+    """Read a workflow's runs as a list would."""
+    wanted = RunFilter(tenant="acme", workflow=workflow)
+    return [run_row(row) for row in connection.execute(*select_runs(wanted, 0, 1000))]
+
+
+def expected_run(state: RunState, events: Sequence[Recorded], payload_at: int) -> RunRow:
+    """Say what the row of a run must be."""
+    request = state.origin
+    positions = {"started": 0, "ended": 0}
+    for event in events:
+        if event.facts.type == "run.started":
+            positions["started"] = event.position
+        elif event.facts.type in ("run.completed", "run.failed", "run.cancelled"):
+            positions["ended"] = event.position
+    return RunRow(
+        state.run_id,
+        state.tenant,
+        request.workflow,
+        request.workflow_version,
+        state.status,
+        request.origin,
+        request.original_run,
+        request.chosen_node,
+        state.failed_node,
+        state.created_at,
+        state.started_at,
+        state.ended_at,
+        state.requested_position,
+        positions["started"],
+        positions["ended"],
+        payload_at,
+        state.message_at,
+    )
+
+
+def streams_of(events: Sequence[Recorded]) -> dict[str, list[Recorded]]:
+    """Sort events by stream."""
+    found: dict[str, list[Recorded]] = {}
+    for event in events:
+        found.setdefault(event.stream, []).append(event)
+    return found
+
+
+@given(kit.histories())
+def test_each_run_and_log_row_says_what_the_fold_of_its_stream_says(
+    events: list[Recorded],
+) -> None:
+    """Lists and single runs are read on different ways and must never contradict each other."""
+    states: dict[str, tuple[RunState, list[Recorded]]] = {
+        stream: (run_state.fold(stream, own), own)
+        for stream, own in streams_of(events).items()
+        if stream.startswith("fl_run_")
+    }
+    with kit.generation_of(RunsProjection(), events) as connection:
+        rows = {row.run_id: row for w in kit.WORKFLOWS for row in run_rows(connection, w)}
+        assert rows.keys() == states.keys()
+        for run, (state, own) in states.items():
+            root = states[state.origin.payload_run or run][0]
+            assert rows[run] == expected_run(state, own, root.requested_body_at)
+            logged = [
+                LogRow(*row)
+                for row in connection.execute(
+                    f"SELECT {LOG_COLUMNS} FROM log WHERE run_id = ? ORDER BY position", (run,)
+                )
+            ]
+            assert [
+                (r.event_id, r.node, r.component, r.status, r.created_at, r.started_at)
+                for r in logged
+            ] == [
+                (g.event_id, g.node, g.component, g.status, g.created_at, g.started_at)
+                for g in state.log
+            ]
+            assert [(r.attempt, r.position, r.body_at) for r in logged] == [
+                (g.attempt, g.position, g.body_at) for g in state.log
+            ]
+            assert {(r.tenant, r.workflow) for r in logged} <= {("acme", state.origin.workflow)}
+
+
+@given(kit.histories())
+def test_each_workflow_row_says_what_the_fold_of_its_stream_says(events: list[Recorded]) -> None:
+    """The list shows exactly the workflows that exist, as their newest version says."""
+    found = streams_of(events)
+    states = [workflow_state.fold(w, found[w]) for w in kit.WORKFLOWS if w in found]
+    expected = {
+        state.workflow_id: (
+            state.tenant,
+            state.current.number,
+            state.is_active,
+            state.created_at,
+            state.current.at,
+            state.current.body_at,
+            state.current.webhook_hash,
+        )
+        for state in states
+        if state.exists
+    }
+    with kit.generation_of(WorkflowsProjection(), events) as connection:
+        rows = [workflow_row(row) for row in connection.execute(WORKFLOWS, ("acme", -1, 0))]
+    assert expected == {
+        row.workflow_id: (
+            row.tenant,
+            row.version,
+            row.is_active,
+            row.created_at,
+            row.updated_at,
+            row.body_at,
+            row.webhook_hash,
+        )
+        for row in rows
+    }
+    assert [row.created_position for row in rows] == sorted(row.created_position for row in rows)
+
+
+@pytest.mark.parametrize("projection", BUILT_IN, ids=lambda projection: projection.name)
+@given(events=kit.histories(), cuts=st.lists(st.integers(0, 60)))
+def test_live_one_pass_and_rebuilt_rows_have_one_digest(
+    projection: Projection, events: list[Recorded], cuts: list[int]
+) -> None:
+    """A rebuilt view is the live view, whatever groups the events had come in."""
+    bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
+    groups = [events[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    with kit.generation_of(projection, *groups) as connection:
+        live = digest_of(connection, projection, 1)
+        old = live_generations(connection)[projection.name]
+        new = create_generation(connection, projection, is_live=False)
+        Applier(connection, projection, new.generation).apply(events)
+        go_live(connection, old, new)
+        assert live_generations(connection)[projection.name].generation == 2
+        assert digest_of(connection, projection, 2) == live
+    one_by_one = [[event] for event in events]
+    with kit.generation_of(projection, *one_by_one) as connection:
+        assert digest_of(connection, projection, 1) == live
+
+
+@given(kit.histories(), st.data())
+def test_a_list_as_of_a_position_is_the_list_that_was_shown_there(
+    events: list[Recorded], data: st.DataObject
+) -> None:
+    """An answer that carries its position can be asked for again."""
+    # A run ends and starts once; the rows keep no more than that.
+    seen: set[tuple[str, str]] = set()
+    lived: list[Recorded] = []
+    for event in events:
+        ends = event.facts.type in ("run.completed", "run.failed", "run.cancelled")
+        kind = "end" if ends else event.facts.type
+        after_end = kind == "run.started" and (event.stream, "end") in seen
+        if kind in ("end", "run.started") and ((event.stream, kind) in seen or after_end):
+            continue
+        seen.add((event.stream, kind))
+        lived.append(msgspec.structs.replace(event, position=len(lived) + 1))
+    position = data.draw(st.integers(0, len(lived)))
+    workflow = data.draw(st.sampled_from(kit.WORKFLOWS))
+    with kit.generation_of(RunsProjection(), lived[:position]) as connection:
+        then = run_rows(connection, workflow)
+    with kit.generation_of(RunsProjection(), lived) as connection:
+        found = connection.execute(NEWEST_RUNS, (workflow, position, 1000))
+        assert [as_of(run_row(row), position) for row in found] == then

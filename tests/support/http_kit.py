@@ -1,0 +1,122 @@
+"""What tests of the HTTP contract share: refusals in their exact form, and proof of no write."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from uuid import uuid4
+
+from .service import Client, Endpoint, Reply, Service, chain, node
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    409: "conflict_error",
+    412: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "unprocessable_entity",
+    431: "invalid_request_error",
+    503: "api_error",
+}
+"""The `type` that the contract gives each status."""
+
+
+def refused(reply: Reply, status: int, code: str) -> dict[str, list[str]]:
+    """See that an answer is this refusal in the contract's form; returns its `errors`."""
+    assert reply.status == status, (reply.status, reply.body)
+    assert reply.headers["content-type"] == "application/json"
+    body = reply.json
+    assert set(body) - {"errors"} == {"type", "code", "message", "doc_url"}
+    assert (body["type"], body["code"]) == (TYPES[status], code)
+    assert body["doc_url"].endswith(f"/docs#{code}")
+    assert body["message"]
+    assert "\n" not in body["message"]
+    assert "Traceback" not in reply.body.decode()
+    errors: dict[str, list[str]] = body.get("errors", {})
+    assert all(isinstance(fault, str) for faults in errors.values() for fault in faults)
+    return errors
+
+
+def position(service: Service) -> int:
+    """Return how many events the journal holds, read from its file past the service."""
+    with closing(sqlite3.connect(f"file:{service.data / 'journal.db'}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0])
+
+
+@contextmanager
+def nothing_written(service: Service) -> Iterator[None]:
+    """See that a block leaves the journal as it was."""
+    before = position(service)
+    yield
+    assert position(service) == before
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """Send bytes on a connection of their own and return all that comes until it is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def key() -> str:
+    """Return a new idempotency key."""
+    return str(uuid4())
+
+
+def quick(**trigger: Any) -> dict[str, Any]:
+    """Return a definition whose run ends at once: a trigger and a text."""
+    return chain(
+        node("t", "manual_trigger", **trigger),
+        node("a", "text_transform", template="hi {{ trigger.name }}"),
+    )
+
+
+def slow() -> dict[str, Any]:
+    """Return a definition whose run waits for minutes at its second node."""
+    return chain(
+        node("t", "manual_trigger"),
+        node("wait", "delay", duration=600),
+        node("a", "text_transform", template="late"),
+    )
+
+
+def calling(sink: Endpoint, *paths: str) -> dict[str, Any]:
+    """Return a definition that calls these paths one after the other: nodes `n1`, `n2`, …"""
+    calls = [
+        node(f"n{i}", "webhook", url=f"{sink.url}/{path}", body={"n": i})
+        for i, path in enumerate(paths, 1)
+    ]
+    return chain(node("t", "manual_trigger"), *calls)
+
+
+def create(client: Client, definition: dict[str, Any]) -> str:
+    """Create a workflow and return its id."""
+    made = client.post("/workflows", definition)
+    assert made.status == 201, made.body
+    return str(made.json["id"])
+
+
+def run(client: Client, workflow: str, context: Any = None) -> dict[str, Any]:
+    """Execute a workflow and return the run once it has ended."""
+    body = None if context is None else {"context": context}
+    made = client.post(f"/workflows/{workflow}/execute", body, Prefer="wait=30")
+    assert made.status == 200, made.body
+    found: dict[str, Any] = made.json
+    return found
+
+
+def started(client: Client, workflow: str) -> str:
+    """Execute a workflow that doesn't end by itself and return the run's id."""
+    made = client.post(f"/workflows/{workflow}/execute")
+    assert made.status == 202, made.body
+    return str(made.json["id"])
