@@ -77,10 +77,12 @@ class Call(Protocol):
     @property
     def effect_key(self) -> str:
         """Sent as `Idempotency-Key`: the same for every automatic retry and recovery of the run."""
+        ...
 
     @property
     def timeout_s(self) -> float:
         """The node's time limit, in seconds."""
+        ...
 
     @property
     def outbound(self) -> Any:

@@ -113,9 +113,8 @@ def _check_shape(nodes: Any, edges: Any, nodes_max: int) -> Errors:
         for index, item in enumerate(items):
             if not isinstance(item, dict):
                 errors[f"{name}[{index}]"] = ["must be an object"]
-            elif "data" in item and not isinstance(item["data"], dict):
-                if name == "nodes":
-                    errors[f"{name}[{index}].data"] = ["must be an object"]
+            elif name == "nodes" and not isinstance(item.get("data") or {}, dict):
+                errors[f"nodes[{index}].data"] = ["must be an object"]
     return errors
 
 
@@ -126,7 +125,8 @@ def _compile_step(raw: dict[str, Any], path: str, errors: Errors) -> Step | None
         where = f"{path}.data.componentId"
         errors[where] = [f"there is no component{named}; known are {', '.join(CATALOGUE)}"]
         return None
-    data = raw.get("data") or {}
+    # Editors store what is not set as null.
+    data = {name: value for name, value in (raw.get("data") or {}).items() if value is not None}
     policy, faults = check_fields(NodePolicy, data, f"{path}.data")
     errors |= faults
     if policy is not None and policy.retry is not None and policy.delivery == "at_most_once":

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -144,7 +144,7 @@ def _chain(name: str, steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]
         {"id": "start", "type": "trigger", "data": {"componentId": "manual_trigger"}}
     ]
     nodes += [{"id": node, "type": "action", "data": data} for node, data in steps]
-    edges = []
+    edges: list[dict[str, str]] = []
     for index, (before, after) in enumerate(pairwise(nodes)):
         edge = {"id": f"e{index}", "source": before["id"], "target": after["id"]}
         if before["data"]["componentId"].endswith("_condition"):
@@ -154,7 +154,7 @@ def _chain(name: str, steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]
 
 
 @contextmanager
-def _service(**environ: str) -> Iterator[Target]:
+def _service(**environ: str) -> Generator[Target, None, None]:
     with tempfile.TemporaryDirectory(prefix="refold-bench-") as directory:
         secret = secrets.token_hex(32)
         process = subprocess.Popen(

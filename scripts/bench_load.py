@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -69,7 +69,7 @@ def drive(port: int, path: str, token: str, seconds: int, clients: int = CLIENTS
 
 
 @contextmanager
-def sink() -> Iterator[int]:
+def sink() -> Generator[int, None, None]:
     """Run an endpoint that answers every request with 200; yields its port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "refold.scripts.bench_load", "sink"],

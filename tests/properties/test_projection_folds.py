@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -160,7 +161,7 @@ def test_live_one_pass_and_rebuilt_rows_have_one_digest(
 ) -> None:
     """A rebuilt view is the live view, whatever groups the events had come in."""
     bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
-    groups = [events[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    groups = [events[a:b] for a, b in pairwise(bounds)]
     with kit.generation_of(projection, *groups) as connection:
         live = digest_of(connection, projection, 1)
         old = live_generations(connection)[projection.name]

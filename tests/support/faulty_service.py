@@ -9,18 +9,17 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from refold.engine import decider
+from refold.engine.calls import Calls, PlannedCall
 from refold.engine.engine import Engine
-from refold.engine.execution import Execution
-from refold.engine.policy import NodePolicy
+from refold.engine.transcript import Transcript
 from refold.http import feed_routes
 from refold.journal import sqlite_store
+from refold.journal.journal import Metadata
 from refold.journal.sqlite_file import open_writer
-from refold.projections.run_state import NodeState, RunState
 from refold.scripts import cli
 
 LATE_SECONDS = 0.1
@@ -57,38 +56,46 @@ class LateConnection:
                     self._connection.execute("COMMIT")
 
 
+def patch(where: object, name: str, value: Any) -> None:
+    """Put something else in the place of a function or a constant, which must be there."""
+    assert hasattr(where, name), name
+    setattr(where, name, value)
+
+
 def acknowledge_early() -> None:
     """Answer before the commit is durable."""
 
     def open_late(path: Path) -> Any:
         return LateConnection(open_writer(path))
 
-    vars(sqlite_store)["open_writer"] = open_late
+    patch(sqlite_store, "open_writer", open_late)
 
 
 def call_early() -> None:
-    """Let an effect begin before its start is durable."""
-    advance: Callable[[Execution], Any] = vars(Execution)["_advance"]
+    """Let an effect begin before its start is durable, on a slow disk."""
+    plan, flush = Calls.plan, Transcript.flush
 
-    async def early(execution: Execution) -> None:
-        await advance(execution)
-        vars(Execution)["_begin_calls"](execution)
+    def plan_and_begin(calls: Calls, call: PlannedCall) -> None:
+        plan(calls, call)
+        calls.begin()
+
+    async def flush_late(transcript: Transcript, meta: Metadata | None = None) -> None:
         await asyncio.sleep(LATE_SECONDS)
+        await flush(transcript, meta)
 
-    setattr(Execution, "_advance", early)  # noqa: B010  # the checker knows it as private
+    patch(Calls, "plan", plan_and_begin)
+    patch(Transcript, "flush", flush_late)
 
 
 def call_again() -> None:
     """Forget at recovery that a node is to be called at most once."""
     judge = decider.after_crash
 
-    def forgetful(
-        state: RunState, node: NodeState, policy: NodePolicy
-    ) -> Literal["again", "fail", "end", "none"]:
-        fate = judge(state, node, policy)
+    def forgetful(*asked: Any) -> str:
+        fate = judge(*asked)
         return "again" if fate == "fail" else fate
 
-    decider.after_crash = forgetful
+    patch(decider, "after_crash", forgetful)
 
 
 def forget_runs() -> None:
@@ -98,9 +105,9 @@ def forget_runs() -> None:
         del engine
         return 0
 
-    setattr(Engine, "recover", none)  # noqa: B010  # a method is not assigned to lightly
+    patch(Engine, "recover", none)
     # So that the audit need not wait long for what never comes.
-    vars(feed_routes)["HEARTBEAT_S"] = 0.5
+    patch(feed_routes, "HEARTBEAT_S", 0.5)
 
 
 FAULTS = {fault.__name__: fault for fault in (acknowledge_early, call_early, call_again, forget_runs)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
-from .service import Client, Endpoint, Reply, Service, chain, node
+from .service import Client, Endpoint, Hit, Reply, Service, chain, endpoint, node
 
 TYPES = {
     400: "invalid_request_error",
@@ -56,6 +57,33 @@ def nothing_written(service: Service) -> Iterator[None]:
     before = position(service)
     yield
     assert position(service) == before
+
+
+class Gate:
+    """An endpoint's answer that is held back until the test lets it go."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.arrived = threading.Event()
+        self.release = threading.Event()
+        self._status = status
+
+    def __call__(self, hit: Hit) -> tuple[int, object]:
+        """Say that a call has arrived, and answer it once it may be."""
+        del hit
+        self.arrived.set()
+        self.release.wait(60)
+        return self._status, {"ok": self._status < 400}
+
+
+@contextmanager
+def held(status: int = 200) -> Iterator[tuple[Gate, str]]:
+    """Serve a gate; whatever still waits at the end is let go."""
+    gate = Gate(status)
+    with endpoint(gate) as made:
+        try:
+            yield gate, made.url
+        finally:
+            gate.release.set()
 
 
 def exchange(port: int, request: bytes) -> bytes:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from refold.journal import events as e
 from refold.journal.clock import IdSource, SystemClock
-from refold.journal.journal import Commit, Metadata, NewEvent, RequestKey, StreamWrite
+from refold.journal.journal import (
+    Appended,
+    Commit,
+    Journal,
+    Metadata,
+    NewEvent,
+    RequestKey,
+    StreamWrite,
+)
 from refold.journal.sqlite_store import BATCH_MAX, QUEUE_MAX, SqliteJournal, open_journal
 
 KEY = b"k" * 32
@@ -29,6 +39,8 @@ class FakeClock(SystemClock):
         return self.time_us
 
 
+Scenario: TypeAlias = Callable[[Journal, FakeClock], Awaitable[None]]
+Play: TypeAlias = Callable[[Scenario], None]
 NEW_IDS = IdSource(SystemClock())
 
 
@@ -124,3 +136,10 @@ def commits_in_log(directory: Path) -> int:
     frames = range(32, len(log), 24 + page_bytes)
     # Frames of an earlier round of the log carry other salts.
     return sum(log[at + 8 : at + 16] == salts and log[at + 4 : at + 8] != bytes(4) for at in frames)
+
+
+async def queued(*appends: Coroutine[Any, Any, Appended]) -> list[asyncio.Task[Appended]]:
+    """Start appends and let each of them reach the queue."""
+    tasks = [asyncio.create_task(append) for append in appends]
+    await asyncio.sleep(0)
+    return tasks

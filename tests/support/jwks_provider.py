@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -74,6 +74,7 @@ class Timer:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Return the time that it stands at."""
         return self.now
 
 
@@ -99,7 +100,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def provider_of(*keys: Any) -> AsyncIterator[Provider]:
+async def provider_of(*keys: Any) -> AsyncGenerator[Provider, None]:
     """A running provider that publishes these keys."""
     provider = Provider()
     provider.keys = list(keys)

@@ -49,8 +49,7 @@ class Trial:
         """`fault` is the command of a faulty service."""
         self.choice = random.Random(seed)
         self.service = Service(data, {"REFOLD_SHUTDOWN_SECONDS_MAX": "5"})
-        if fault:
-            self.service.command = fault
+        self._fault = fault
         self.endpoint = target
         self.world = World(random.Random(seed + 1))
         target.answer = self.world.answer
@@ -63,9 +62,12 @@ class Trial:
         return self.ledger.wrong + self.audit.wrong + self._complaints()
 
     def begin(self) -> None:
-        """Start the service for the first time and define the workflows."""
+        """Start the service for the first time and define the workflows, without any fault yet."""
         self._start()
         prepare(self.service, self.ledger, self.endpoint.url)
+        if self._fault:
+            self.service.stop()
+            self.service.command = self._fault
 
     def round(self) -> None:
         """Load the service, kill it at a random moment, audit what is left, start it again."""

@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ class Service:
 
 
 @contextmanager
-def running(data: Path, **environ: str) -> Iterator[Service]:
+def running(data: Path, **environ: str) -> Generator[Service, None, None]:
     """Serve a data directory for the length of a block; `PORT="…"` sets `REFOLD_PORT`."""
     service = Service(data, {f"REFOLD_{name}": value for name, value in environ.items()})
     service.start()
@@ -202,6 +202,11 @@ class Hit:
         return self.headers.get("idempotency-key", "")
 
 
+def _answer_ok(hit: Hit) -> tuple[int, Any]:
+    del hit
+    return 200, {"ok": True}
+
+
 class Endpoint:
     """An HTTP endpoint on loopback: records each call before it answers as it is told to.
 
@@ -210,7 +215,7 @@ class Endpoint:
 
     def __init__(self, answer: Callable[[Hit], tuple[int, Any]] | None = None) -> None:
         self.hits: list[Hit] = []
-        self.answer = answer or (lambda hit: (200, {"ok": True}))
+        self.answer: Callable[[Hit], tuple[int, Any]] = answer or _answer_ok
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -233,7 +238,7 @@ class Endpoint:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
         class Server(ThreadingHTTPServer):
@@ -256,7 +261,9 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(answer: Callable[[Hit], tuple[int, Any]] | None = None) -> Iterator[Endpoint]:
+def endpoint(
+    answer: Callable[[Hit], tuple[int, Any]] | None = None,
+) -> Generator[Endpoint, None, None]:
     """Serve an endpoint for the length of a block."""
     made = Endpoint(answer)
     try:

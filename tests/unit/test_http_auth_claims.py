@@ -32,6 +32,7 @@ class Clock:
         self.now: float = NOW
 
     def __call__(self) -> float:
+        """Return the time that it stands at."""
         return self.now
 
 
@@ -48,7 +49,7 @@ def signed(payload: dict[str, Any]) -> str:
 
 def authenticator(clock: Clock | None = None, **settings: Any) -> Authenticator:
     """An authenticator on the secret, at a clock that stands still."""
-    chosen = {"secret": SECRET} | settings
+    chosen: dict[str, Any] = {"secret": SECRET} | settings
     return Authenticator(AuthSettings(**chosen), clock=clock or Clock())
 
 

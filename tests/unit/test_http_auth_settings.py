@@ -48,7 +48,8 @@ def pem_of(private_key: Any) -> str:
 
 def authenticator(**settings: Any) -> Authenticator:
     """An authenticator on the secret, at a clock that stands still."""
-    return Authenticator(AuthSettings(**({"secret": SECRET} | settings)), clock=lambda: NOW)
+    chosen: dict[str, Any] = {"secret": SECRET} | settings
+    return Authenticator(AuthSettings(**chosen), clock=lambda: NOW)
 
 
 def enter(subject: Authenticator, header: str | None) -> Principal:

@@ -1,0 +1,40 @@
+"""Plays a scenario on a fresh journal of each store, for the conformance suite."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from refold.journal.journal import Journal
+from refold.journal.memory_store import MemoryJournal
+from tests.support.journal_kit import (
+    FakeClock,
+    Play,
+    Scenario,
+    commit,
+    opened,
+    write,
+)
+
+
+@pytest.fixture(name="play", params=["memory", "sqlite"])
+def play_on_each_store(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
+    """Play a scenario on a fresh journal of each store."""
+
+    async def main(scenario: Scenario) -> None:
+        clock = FakeClock()
+        async with AsyncExitStack() as stack:
+            journal: Journal
+            if request.param == "memory":
+                journal = MemoryJournal("memory", clock, lambda: os.urandom(32))
+                # The first event of the other store, so that positions are the same.
+                await journal.append(commit(write("sys", 0)))
+            else:
+                journal = await stack.enter_async_context(opened(tmp_path, clock))
+            await scenario(journal, clock)
+
+    return lambda scenario: asyncio.run(main(scenario))
