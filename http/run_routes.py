@@ -209,17 +209,17 @@ async def _finished(app: App, run_id: str, seconds: int) -> wire.Run | None:
         snapshot = watch.result()
     finally:
         watch.cancel()
+    return await _show_ended(app, run_id, snapshot)
+
+
+async def _show_ended(app: App, run_id: str, snapshot: Snapshot | None) -> wire.Run | None:
+    """Show an ended run from what the engine kept of it, else as the journal has it."""
     if snapshot is not None:
-        return _from_snapshot(run_id, snapshot)
+        state = fold(run_id, snapshot.events)
+        if not state.origin.payload_run:
+            return rendering.run(state, snapshot.bodies, state.requested_body_at, logs=True)
     loaded = await app.runs.load(run_id)
     return await _show(app, loaded.state) if loaded.state.is_ended else None
-
-
-def _from_snapshot(run_id: str, snapshot: Snapshot) -> wire.Run | None:
-    state = fold(run_id, snapshot.events)
-    if state.origin.payload_run:
-        return None
-    return rendering.run(state, snapshot.bodies, state.requested_body_at, logs=True)
 
 
 async def _show(app: App, state: RunState, *, logs: bool = True) -> wire.Run:

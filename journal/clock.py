@@ -24,9 +24,10 @@ class SystemClock:
         self._last = 0
 
     def now_us(self) -> int:
-        """Return the present time, never less than any time returned or seen before."""
-        # No lock: this is asked two dozen times a run. Two threads that ask at once may differ by
-        # the time between their questions, which is as much as their order is worth.
+        """Return the present time, never less than the last one that this thread was given."""
+        # No lock: this is asked two dozen times a run, and the writer, on a thread of its own,
+        # keeps commit times in order by itself. Two threads that ask at once while the machine's
+        # clock is set back may differ by the time between their questions.
         now = time.time_ns() // 1000
         last = self._last
         if now <= last:

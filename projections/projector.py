@@ -18,12 +18,10 @@ from typing import Final
 
 from ..journal.envelope import Recorded
 from ..journal.errors import JournalError
-from ..journal.sqlite_file import open_reader
-from ..journal.sqlite_file import translated as journal_errors
-from ..journal.sqlite_reader import Reader
 from .applying import Applier
 from .errors import GapError, ProjectionError, ViewsFailedError
 from .generations import live_generations, move
+from .journal_file import open_journal_file
 from .projection import Projection
 from .views_file import (
     close_cleanly,
@@ -72,6 +70,8 @@ class Projector:
         """The newest position that every live generation includes."""
         self.fault = ""
         """Why the projector stands still, "" while it works."""
+        self.is_halted = False
+        """True once it has stopped for good, which only a restart ends."""
         self.is_fed = False
         """True while it keeps up with the feed; False while it reads the file."""
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
@@ -135,6 +135,7 @@ class Projector:
             self._waiting.clear()
             self._must_read = True
         self.fault = fault
+        self.is_halted = True
         self._moved()
 
     def _follow(self, connection: sqlite3.Connection) -> None:
@@ -165,7 +166,6 @@ class Projector:
         if not self.fault:
             _log.error("the projector waits at position %d: %s", self.position, error)
         self.fault = f"{self._views_path} can't be written: {error}"
-        self._moved()
         with self._wake:
             self._waiting.clear()
             self._must_read = True
@@ -175,18 +175,12 @@ class Projector:
         """Apply what the journal's file holds beyond the checkpoint, page by page."""
         self.is_fed = False
         self._apply(connection, ())
-        with closing(open_reader(self._journal_path)) as source:
-            reader = Reader(source)
+        with open_journal_file(self._journal_path) as journal:
             while not self._is_stopping:
-                with journal_errors(self._journal_path):
-                    page = reader.page(self.position, PAGE)
+                page = journal.page(self.position, PAGE)
                 if not page:
                     self.is_fed = True
                     return
-                for expected, event in enumerate(page, self.position + 1):
-                    if event.position != expected:
-                        self._apply(connection, page[: expected - self.position - 1])
-                        raise GapError(expected, event.position)
                 if not self._apply(connection, page):
                     raise GapError(self.position + 1, page[0].position)
 

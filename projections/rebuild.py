@@ -17,12 +17,10 @@ from typing import Final
 import msgspec
 
 from ..journal.envelope import Recorded
-from ..journal.sqlite_file import JOURNAL_FILE, open_reader
-from ..journal.sqlite_file import translated as journal_errors
-from ..journal.sqlite_reader import Reader
+from ..journal.sqlite_file import JOURNAL_FILE
 from .applying import Applier
 from .built_in import BUILT_IN
-from .errors import GapError, UnknownProjectionError, ViewsFailedError
+from .errors import UnknownProjectionError, ViewsFailedError
 from .generations import (
     Generation,
     count_rows,
@@ -34,6 +32,7 @@ from .generations import (
     live_generations,
     move,
 )
+from .journal_file import JournalFile, open_journal_file
 from .projection import Projection
 from .views_file import (
     VIEWS_FILE,
@@ -98,19 +97,18 @@ def rebuild(
         StoreError: the journal's file can't be read.
     """
     wanted = chosen(names, projections)
-    path, journal_path = directory / VIEWS_FILE, directory / JOURNAL_FILE
-    with closing(open_reader(journal_path)) as source:
-        reader = Reader(source)
-        with translated(path), rebuild_lock(directory):
-            with journal_errors(journal_path):
-                _make_ready(path, projections, wanted, reader)
-            with closing(connect(path)) as connection:
-                _drop_unfinished(connection, wanted)
-                build = _Build(connection, wanted, reader, journal_path, report)
-                replaced = build.run()
-                for row in replaced:
-                    drop_generation(connection, row)
-                return [_result(connection, projection) for projection in wanted]
+    path = directory / VIEWS_FILE
+    with (
+        open_journal_file(directory / JOURNAL_FILE) as journal,
+        translated(path),
+        rebuild_lock(directory),
+    ):
+        _make_ready(path, projections, wanted, journal)
+        with closing(connect(path)) as connection:
+            _drop_unfinished(connection, wanted)
+            for row in _Build(connection, wanted, journal, report).run():
+                drop_generation(connection, row)
+            return [_result(connection, projection) for projection in wanted]
 
 
 class _Build:
@@ -120,13 +118,11 @@ class _Build:
         self,
         connection: sqlite3.Connection,
         projections: Sequence[Projection],
-        reader: Reader,
-        journal_path: Path,
+        journal: JournalFile,
         report: Report | None,
     ) -> None:
         self._connection = connection
-        self._reader = reader
-        self._journal_path = journal_path
+        self._journal = journal
         self._report = report
         self._position = 0
         self._page = _PAGE_MAX
@@ -141,7 +137,7 @@ class _Build:
     def run(self) -> list[Generation]:
         """Catch up, flip, and return the generations that were live before."""
         while True:
-            page = self._read(self._page)
+            page = self._journal.page(self._position, self._page)
             if len(page) < _FLIP_MAX and (replaced := self._flip(page)) is not None:
                 return replaced
             if not page:
@@ -151,13 +147,14 @@ class _Build:
                 self._apply(page)
             self._adapt(time.perf_counter() - began)
             if self._report is not None:
-                self._report(self._position, max(self._position, self._head()))
+                self._report(self._position, max(self._position, self._journal.head()))
 
     def _flip(self, page: Sequence[Recorded]) -> list[Generation] | None:
         """Apply the rest and go live, in one transaction; None if too much was added meanwhile."""
         with transaction(self._connection):
             # The live projector stands still now, and the journal holds all that it has applied.
-            page = [*page, *self._read(_FLIP_MAX, page[-1].position if page else 0)]
+            read_to = page[-1].position if page else self._position
+            page = [*page, *self._journal.page(read_to, _FLIP_MAX)]
             if len(page) >= 2 * _FLIP_MAX:
                 return None
             self._apply(page)
@@ -181,15 +178,6 @@ class _Build:
             move(self._connection, row, page[-1].position, page[-1].leaf)
         self._position = page[-1].position
 
-    def _read(self, limit: int, after: int = 0) -> list[Recorded]:
-        after = after or self._position
-        with journal_errors(self._journal_path):
-            page = self._reader.page(after, limit)
-        for expected, event in enumerate(page, after + 1):
-            if event.position != expected:
-                raise GapError(expected, event.position)
-        return page
-
     def _adapt(self, seconds: float) -> None:
         """Keep the transactions short on a slow or busy machine."""
         if seconds > WRITE_SECONDS:
@@ -197,21 +185,20 @@ class _Build:
         elif seconds < WRITE_SECONDS / 2:
             self._page = min(_PAGE_MAX, self._page * 2)
 
-    def _head(self) -> int:
-        with journal_errors(self._journal_path):
-            return self._reader.head()
-
 
 def _make_ready(
-    path: Path, projections: Sequence[Projection], wanted: Sequence[Projection], reader: Reader
+    path: Path,
+    projections: Sequence[Projection],
+    wanted: Sequence[Projection],
+    journal: JournalFile,
 ) -> None:
     """Make a file if there is none that can be used; one in use keeps its projections.
 
     A running service of another version would go on with rows that are not its own, so only a
     start replaces a version.
     """
-    if not is_usable(path, reader):
-        prepare(path, projections, reader)
+    if not is_usable(path, journal):
+        prepare(path, projections, journal)
     with closing(connect(path)) as connection:
         live = live_generations(connection)
     for projection in wanted:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
 
 from ..journal.journal import Journal
-from ..journal.sqlite_file import open_reader
-from ..journal.sqlite_file import translated as journal_errors
-from ..journal.sqlite_reader import Reader
 from .built_in import BUILT_IN
 from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, ViewsFailedError
+from .journal_file import open_journal_file
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
 from .view_rows import (
@@ -94,7 +92,7 @@ class Views:
         """Wait until every view includes a position.
 
         Raises:
-            StaleViewsError: they don't within this time, or stand still.
+            StaleViewsError: they don't within this time, or have stopped for good.
         """
         if self.position >= position:
             return
@@ -105,7 +103,7 @@ class Views:
         try:
             # The projector looks for waiters after it has moved, so that none is missed if it
             # moved in between.
-            if self.position < position and not self.fault:
+            if self.position < position and not self.projector.is_halted:
                 async with asyncio.timeout(seconds):
                     await waiter
         except TimeoutError:
@@ -229,8 +227,9 @@ class Views:
             return
 
     def _wake(self) -> None:
+        reached, is_halted = self.position, self.projector.is_halted
         for position, waiter in self._waiters:
-            if (position <= self.position or self.fault) and not waiter.done():
+            if (position <= reached or is_halted) and not waiter.done():
                 waiter.set_result(None)
 
 
@@ -265,18 +264,13 @@ async def open_views(
 
 
 def _prepare(path: Path, journal_path: Path, projections: Sequence[Projection]) -> None:
-    with (
-        translated(path),
-        closing(open_reader(journal_path)) as source,
-        journal_errors(journal_path),
-    ):
-        reader = Reader(source)
+    with translated(path), open_journal_file(journal_path) as journal:
         try:
             with rebuild_lock(path.parent):
-                prepare(path, projections, reader)
+                prepare(path, projections, journal)
         except ViewsBusyError:
             # A rebuild beside the service goes on through its restart.
-            if not is_ready(path, projections, reader):
+            if not is_ready(path, projections, journal):
                 raise
 
 

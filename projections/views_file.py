@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..journal.sqlite_reader import Reader
 from .errors import ViewsBusyError, ViewsFailedError
 from .generations import SCHEMA as GENERATIONS
 from .generations import (
@@ -26,6 +25,7 @@ from .generations import (
     is_current,
     live_generations,
 )
+from .journal_file import JournalFile
 from .projection import Projection
 
 VIEWS_FILE: Final = "views.db"
@@ -141,7 +141,7 @@ def remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def prepare(path: Path, projections: Sequence[Projection], journal: Reader) -> None:
+def prepare(path: Path, projections: Sequence[Projection], journal: JournalFile) -> None:
     """Leave a file that holds a live generation of each projection, however far behind.
 
     The caller holds the `rebuild_lock`.
@@ -164,12 +164,12 @@ def prepare(path: Path, projections: Sequence[Projection], journal: Reader) -> N
         _fit(connection, projections)
 
 
-def is_usable(path: Path, journal: Reader) -> bool:
+def is_usable(path: Path, journal: JournalFile) -> bool:
     """Tell whether there is a file that can be trusted."""
     return path.exists() and not _distrust(path, journal)
 
 
-def is_ready(path: Path, projections: Sequence[Projection], journal: Reader) -> bool:
+def is_ready(path: Path, projections: Sequence[Projection], journal: JournalFile) -> bool:
     """Tell whether a file can be served as it is."""
     if not is_usable(path, journal):
         return False
@@ -242,7 +242,7 @@ def _fit(connection: sqlite3.Connection, projections: Sequence[Projection]) -> N
                 create_generation(connection, projection, is_live=True)
 
 
-def _distrust(path: Path, journal: Reader) -> str:
+def _distrust(path: Path, journal: JournalFile) -> str:
     """Return why a file must be thrown away, "" if it may stay."""
     try:
         connection = connect(path)
@@ -257,7 +257,7 @@ def _distrust(path: Path, journal: Reader) -> str:
         raise
 
 
-def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) -> str:
+def _contradiction(connection: sqlite3.Connection, path: Path, journal: JournalFile) -> str:
     if (
         _pragma(connection, "user_version") == 0
         and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -274,11 +274,8 @@ def _contradiction(connection: sqlite3.Connection, path: Path, journal: Reader) 
         return "it was made from another journal"
     if row[1] not in ("", _boot()):
         return "the machine stopped while it was in use"
-    for live in generations(connection):
-        if live.position == 0:
-            continue
-        event = next(iter(journal.page(live.position - 1, 1)), None)
-        if event is None or event.position != live.position or event.leaf != live.leaf:
+    for row in generations(connection):
+        if row.position and journal.leaf(row.position) != row.leaf:
             return "it was made from another history of the journal"
     return ""
 

@@ -16,7 +16,7 @@ from refold.projections.built_in import BUILT_IN
 from refold.projections.views_file import digest_live
 from tests.support.kill_trial import Trial, trial
 
-KILLS = {"dev": 5, "ci": 30, "full": 500}
+KILLS = {"dev": 5, "ci": 40, "full": 500}
 PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
 FAULTY = Path(__file__).parents[1] / "support" / "faulty_service.py"
 FAULTS = {
@@ -44,12 +44,11 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck
         made.audit.at_last(made.ledger, list(made.endpoint.hits))
         print(made.summary())
         assert made.wrong == []
-        assert len(made.ledger.acknowledged) > 10 * len(made.audit.kills), "the load was real"
+        assert len(made.ledger.acknowledged) > 3 * len(made.audit.kills), "the load was real"
         digests = digests_of_views(tmp_path / "data")
         for left in (tmp_path / "data").glob("views.db*"):
             left.unlink()
-        made.service.port = 0
-        made.service.start()
+        made.start()
         assert answers_of_lists(made) == lists
         assert made.service.stop() == 0
         assert digests_of_views(tmp_path / "data") == digests
@@ -71,7 +70,7 @@ def digests_of_views(data: Path) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fault", FAULTS if PROFILE == "full" else list(FAULTS)[:1])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_the_audit_finds_a_fault_that_was_planted(tmp_path: Path, seed: int, fault: str) -> None:
     """A check that can't fail proves nothing: each of these services breaks one promise."""
     print(f"seed {seed}")
@@ -105,11 +104,11 @@ def test_a_service_that_is_asked_to_stop_under_load_ends_in_time_and_loses_nothi
                 assert made.service.stop() == 0
             made.audit.killed(made.ledger, list(made.endpoint.hits))
             assert made.wrong == []
-            made.service.port = 0
-            made.service.start()
+            made.start()
         made.finish()
         assert made.service.stop() == 0
         made.audit.at_last(made.ledger, list(made.endpoint.hits))
         assert made.wrong == []
+        assert made.audit.interrupted() == 0, "a call that had begun was let finish"
         with closing(sqlite3.connect(tmp_path / "data" / "journal.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

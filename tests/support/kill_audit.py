@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,24 @@ class Audit:
                 self.wrong.extend(self._node_faults(run, name, attempted, seen[(run, name)]))
         self.wrong.extend(self._run_faults(ledger))
 
+    def interrupted(self) -> int:
+        """How many calls ended with their outcome unknown."""
+        return sum(
+            getattr(facts, "code", "") == "interrupted" or getattr(facts, "in_doubt", 0) == 1
+            for nodes in self.nodes.values()
+            for node in nodes.values()
+            for _, facts in node.outcomes
+        )
+
+    def called_again(self) -> int:
+        """How many calls were made again because a kill had cut them off."""
+        return sum(
+            first.attempt == second.attempt
+            for nodes in self.nodes.values()
+            for node in nodes.values()
+            for first, second in pairwise(node.starts)
+        )
+
     def _entries(self, connection: sqlite3.Connection) -> Iterator[tuple[Recorded, bytes | None]]:
         rows = connection.execute(
             "SELECT event.position, stream, version, entry, leaf, body_at, salt, data FROM event "
@@ -156,7 +175,7 @@ class Audit:
             yield f"{where} has {node.answered} answers in the journal, the endpoint saw {seen}"
         if name.startswith("o") and (seen > 1 or len(node.starts) > 1):
             yield f"at most once, and {seen} calls of {where} with {len(node.starts)} starts"
-        for first, second in zip(node.starts, node.starts[1:], strict=False):
+        for first, second in pairwise(node.starts):
             if second.attempt == first.attempt and not self._was_killed_between(node, first, second):
                 yield f"{where} was called again, although no kill cut it off"
         successes = [at for at, facts in node.outcomes if isinstance(facts, e.NodeSucceeded)]

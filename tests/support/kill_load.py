@@ -114,6 +114,12 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     on_answer: Callable[[], None] = lambda: None
+    _counted: int = 0
+
+    def take_doubtful(self) -> int:
+        """Count the requests that a kill left without an answer, each once."""
+        new, self._counted = self.asked[self._counted :], len(self.asked)
+        return sum(not asked.run for asked in new)
 
     def note(self, asked: Asked, reply: Reply) -> None:
         """Enter an answer to a request that makes a run."""

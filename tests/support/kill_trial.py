@@ -54,6 +54,7 @@ class Trial:
         self.world = World(random.Random(seed + 1))
         target.answer = self.world.answer
         self.ledger = Ledger()
+        self._doubtful = 0
         self.audit = Audit(data / "journal.db")
 
     @property
@@ -63,7 +64,7 @@ class Trial:
 
     def begin(self) -> None:
         """Start the service for the first time and define the workflows, without any fault yet."""
-        self._start()
+        self.start()
         prepare(self.service, self.ledger, self.endpoint.url)
         if self._fault:
             self.service.stop()
@@ -87,6 +88,7 @@ class Trial:
                 moment.is_over.wait(moment.seconds if is_timed else MOMENT_SECONDS_MAX)
                 self.service.kill()
         self.service.kill()
+        self._doubtful += self.ledger.take_doubtful()
         self.audit.killed(self.ledger, list(self.endpoint.hits))
 
     @contextmanager
@@ -109,7 +111,7 @@ class Trial:
     def finish(self) -> None:
         """Start once more, ask again for all that is in doubt, and wait until all runs ended."""
         self.world.on_hit = self.ledger.on_answer = lambda: None
-        self._start()
+        self.start()
         client = self.service.client()
         sure = [asked for asked in self.ledger.asked if asked.run]
         doubtful = [asked for asked in self.ledger.asked if not asked.run]
@@ -123,7 +125,8 @@ class Trial:
         self._compare_finished(client)
         client.close()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the service if it does not run, on a port that is free just then."""
         if self.service.process is None:
             self.service.port = 0
             self.service.start()
@@ -145,15 +148,6 @@ class Trial:
 
     def summary(self) -> str:
         """Say what was done, so that a run which tested little is seen."""
-        doubles = sum(
-            len(node.starts) > 1 for nodes in self.audit.nodes.values() for node in nodes.values()
-        )
-        interrupted = sum(
-            getattr(facts, "code", "") == "interrupted"
-            for nodes in self.audit.nodes.values()
-            for node in nodes.values()
-            for _, facts in node.outcomes
-        )
         return json.dumps(
             {
                 "kills": len(self.audit.kills),
@@ -161,11 +155,11 @@ class Trial:
                 "acknowledged": len(self.ledger.acknowledged),
                 "finished": len(self.ledger.finished),
                 "cancelled": len(self.ledger.cancelled),
-                "in doubt": sum(not asked.run for asked in self.ledger.asked),
+                "in doubt after a kill": self._doubtful,
                 "events": self.audit.head,
                 "calls": len(self.endpoint.hits),
-                "started twice": doubles,
-                "interrupted": interrupted,
+                "called again": self.audit.called_again(),
+                "interrupted": self.audit.interrupted(),
                 "answers": dict(sorted(self.ledger.answers.items())),
             }
         )

@@ -1,9 +1,10 @@
-"""Builders for the facts of a run."""
+"""Builders for the graph of a run and for its facts."""
 
 from __future__ import annotations
 
 import msgspec
 
+from refold.engine.graph import Edge, Graph
 from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.projections.run_state import RunState, fold
@@ -25,6 +26,17 @@ _REQUESTED = e.RunRequested(
     workflow="fl_w",
     workflow_version=1,
 )
+
+
+def graph(*edges: str) -> Graph:
+    """Make a graph of edges such as `a>b` or `c-true>d`; the trigger is `t`."""
+    made: list[Edge] = []
+    for text in edges:
+        source, target = text.split(">")
+        name, _, handle = source.partition("-")
+        made.append(Edge(name, target, handle))
+    names = dict.fromkeys(["t", *[n for e in made for n in (e.source, e.target)]])
+    return Graph("t", list(names), made)
 
 
 def requested_facts(**fields: str | int) -> e.RunRequested:

@@ -10,7 +10,7 @@ from refold.engine.graph import Edge, Graph
 from refold.journal import events as e
 from refold.journal.envelope import source
 from tests.support import run_events as r
-from tests.unit.test_engine_frontier import graph
+from tests.support.run_events import graph
 
 LINE = graph("t>a", "a>b", "b>c")
 FORK = graph("t>a", "t>b", "a>j", "b>j", "j>k")

@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from refold.engine.frontier import Frontier
-from refold.engine.graph import Edge, Graph
+from refold.engine.graph import Graph
 from refold.projections.run_state import LogEntry, NodeState, RunState
-
-
-def graph(*edges: str) -> Graph:
-    """Make a graph of edges such as `a>b` or `c-true>d`; the trigger is `t`."""
-    made: list[Edge] = []
-    for text in edges:
-        source, target = text.split(">")
-        name, _, handle = source.partition("-")
-        made.append(Edge(name, target, handle))
-    names = dict.fromkeys(["t", *[n for e in made for n in (e.source, e.target)]])
-    return Graph("t", list(names), made)
+from tests.support.run_events import graph
 
 
 def settled(

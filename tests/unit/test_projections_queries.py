@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pytest
 
 from refold.journal import events as e
+from refold.projections.projection import SqlValue
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
     COUNT_WORKFLOWS,
@@ -150,16 +151,19 @@ def test_counts_and_the_other_lists_use_their_indexes() -> None:
         for step in plan(connection, NEWEST_RUNS, [A, 1, 15]):
             assert "SEARCH" in step or "SCALAR SUBQUERY" in step
     with kit.generation_of(WorkflowsProjection()) as connection:
-        for statement, parameters in (
+        asked: list[tuple[str, list[SqlValue]]] = [
             (WORKFLOWS, ["acme", -1, 0]),
             (COUNT_WORKFLOWS, ["acme"]),
             (WEBHOOK, ["hash"]),
-        ):
+        ]
+        for statement, parameters in asked:
             (step,) = plan(connection, statement, parameters)
             assert step.startswith("SEARCH workflow_1 USING")
 
 
-def plan(connection: sqlite3.Connection, statement: str, parameters: list[object]) -> list[str]:
+def plan(
+    connection: sqlite3.Connection, statement: str, parameters: Sequence[SqlValue]
+) -> list[str]:
     """Return the steps that SQLite would take."""
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
 

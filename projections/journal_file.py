@@ -1,0 +1,62 @@
+"""Reads the journal's file for the projections: in order, without holes, with errors that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ..journal.envelope import Recorded
+from ..journal.sqlite_file import open_reader, translated
+from ..journal.sqlite_reader import Reader
+from .errors import GapError
+
+
+class JournalFile:
+    """A journal's file, open for reading. Every method raises `StoreError` for a damaged one."""
+
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self._path = path
+        self._reader = reader
+
+    def identity(self) -> str:
+        """Return the journal's id."""
+        with translated(self._path):
+            return self._reader.identity()
+
+    def head(self) -> int:
+        """Return the newest position."""
+        with translated(self._path):
+            return self._reader.head()
+
+    def leaf(self, position: int) -> bytes:
+        """Return the leaf hash of the entry at a position, empty if there is none."""
+        with translated(self._path):
+            events = self._reader.page(position - 1, 1)
+        return events[0].leaf if events and events[0].position == position else b""
+
+    def page(self, after: int, limit: int) -> list[Recorded]:
+        """Read the events that follow a position, as far as they follow each other.
+
+        Raises:
+            GapError: there are events, but not the next one.
+        """
+        with translated(self._path):
+            events = self._reader.page(after, limit)
+        for index, event in enumerate(events):
+            if event.position != after + 1 + index:
+                if index == 0:
+                    raise GapError(after + 1, event.position)
+                return events[:index]
+        return events
+
+
+@contextmanager
+def open_journal_file(path: Path) -> Generator[JournalFile]:
+    """Open a journal's file on a connection of its own.
+
+    Raises:
+        StoreError: it is not a journal, or can't be opened.
+    """
+    with closing(open_reader(path)) as connection:
+        yield JournalFile(path, Reader(connection))
