@@ -17,6 +17,4 @@ class Caller(msgspec.Struct, frozen=True):
 
     def metadata(self, pseudonyms: Pseudonyms) -> Metadata:
         """Return what the events that this caller causes have in common."""
-        return Metadata(
-            self.tenant, pseudonyms.actor(self.tenant, self.subject), self.request_id
-        )
+        return Metadata(self.tenant, pseudonyms.actor(self.tenant, self.subject), self.request_id)

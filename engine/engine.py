@@ -61,6 +61,11 @@ class Engine:
         """How many accepted runs wait for a place."""
         return self._admission.waiting_total
 
+    @property
+    def watched_total(self) -> int:
+        """How many runs somebody waits for."""
+        return len(self._watchers)
+
     async def recover(self) -> int:
         """Take up every unfinished run that the journal knows of; returns how many there are."""
         holds = await self._services.journal.holds()

@@ -79,9 +79,7 @@ class Execution:
         self._message = message
         self._frontier = Frontier(definition.graph, self.state)
         self._wake = asyncio.Event()
-        self._calls = Calls(
-            self.state.run_id, services.outbound, services.limits, self._wake.set
-        )
+        self._calls = Calls(self.state.run_id, services.outbound, services.limits, self._wake.set)
         self._stop_requests: list[StopRequest] = []
         self._grace_ends_at = 0
         self._is_halting = False
@@ -371,9 +369,7 @@ class Execution:
             return unexpected(self.state.run_id, step.node, error)
 
     def _note_stop(self, code: str, subject: str, message: str) -> None:
-        self._transcript.note(
-            e.RunCancelRequested(code=code), {"by": subject, "message": message}
-        )
+        self._transcript.note(e.RunCancelRequested(code=code), {"by": subject, "message": message})
         if self.state.ending is not None and self.state.ending.is_asked_for:
             self._message = message
         grace_us = int(self._limits.cancel_seconds_max * SECOND_US)

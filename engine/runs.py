@@ -47,9 +47,7 @@ class Runs:
         Raises:
             NotFoundError: there is none, it is another tenant's, or its workflow was deleted.
         """
-        first = (
-            await self._journal.read_stream(run_id, limit=1) if ids.is_run(run_id) else ()
-        )
+        first = await self._journal.read_stream(run_id, limit=1) if ids.is_run(run_id) else ()
         if not first or first[0].tenant != tenant:
             raise NotFoundError("run")
         loaded = await self.load(run_id)

@@ -38,6 +38,8 @@ class Sealer:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         data = bytes.fromhex(sealed)
-        return AESGCM(self._key).decrypt(
-            data[:_NONCE_BYTES], data[_NONCE_BYTES:], name.encode()
-        ).decode()
+        return (
+            AESGCM(self._key)
+            .decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], name.encode())
+            .decode()
+        )

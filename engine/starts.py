@@ -255,8 +255,7 @@ class Starts:
         if any(position not in bodies for position in positions.values()):
             raise StateError("payload_erased", "An output that the new run needs was erased.")
         return {
-            node: msgspec.json.decode(bodies[position].data)
-            for node, position in positions.items()
+            node: msgspec.json.decode(bodies[position].data) for node, position in positions.items()
         }
 
     async def _begin(

@@ -38,7 +38,11 @@ class Transcript:
     """Notes events, folds them at once, and appends them in order."""
 
     def __init__(
-        self, journal: Journal, clock: Clock, ids: IdSource, state: RunState,
+        self,
+        journal: Journal,
+        clock: Clock,
+        ids: IdSource,
+        state: RunState,
         snapshot: Snapshot | None,
     ) -> None:
         """`snapshot` holds everything up to the state's version, or is None to keep nothing."""

@@ -221,9 +221,7 @@ class Workflows:
 
         await until_no_conflict(attempt)
 
-    def _kept_token(
-        self, workflow_id: str, body: WorkflowBody, trigger: TriggerNode[Any]
-    ) -> str:
+    def _kept_token(self, workflow_id: str, body: WorkflowBody, trigger: TriggerNode[Any]) -> str:
         if not isinstance(trigger, WebhookTrigger):
             return ""
         return self.token(workflow_id, body) or _new_token()
@@ -249,9 +247,7 @@ class Workflows:
         sealed = self._sealer.seal(workflow_id, token) if token else ""
         body = _encode(WorkflowBody(caller.subject, text, sealed))
         event = NewEvent(self._ids.new(), facts, body)
-        return StreamWrite(
-            workflow_id, stream_version, [event], caller.metadata(self._pseudonyms)
-        )
+        return StreamWrite(workflow_id, stream_version, [event], caller.metadata(self._pseudonyms))
 
     async def _load(self, workflow_id: str) -> WorkflowState:
         if not ids.is_workflow(workflow_id):

@@ -5,10 +5,9 @@ The order in which a request is judged: path and method, token, scope, size, the
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NoReturn
 
 import msgspec
 from starlette.routing import Match, Route
@@ -19,6 +18,7 @@ from .auth import Authenticator
 from .call import Answer, Call, answer
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import RequestError, body_of, refusal_of
+from .sending import send_answer, send_stream
 from .services import App
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
@@ -64,6 +64,9 @@ class Application:
         except _Gone:
             return
         except Exception as error:
+            if "refold.began" in scope:
+                # It is too late for another answer: the connection breaks off, and the server logs.
+                raise
             refusal = refusal_of(error)
             made = answer(refusal.status, body_of(refusal, self._docs))
             for name, value in refusal.headers.items():
@@ -89,12 +92,14 @@ class Application:
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
         made = await endpoint.handler(self._app, call)
-        if call.method == "HEAD" and not isinstance(made.body, bytes):
-            made = msgspec.structs.replace(made, body=b"")
         if isinstance(made.body, bytes):
             await send_answer(made, call.request_id, send)
+        elif call.method == "HEAD":
+            headed = msgspec.structs.replace(made, body=b"")
+            await send_answer(headed, call.request_id, send)
         else:
-            await _until_disconnect(send_answer(made, call.request_id, send), receive)
+            scope["refold.began"] = True
+            await send_stream(made, made.body, call.request_id, receive, send)
 
     async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Read the body, refusing one that is too large before it is read.
@@ -163,53 +168,3 @@ class _Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_answer(await self._page(), scope["refold.request_id"], send)
-
-
-async def send_answer(made: Answer, request_id: str, send: Send) -> None:
-    """Send an answer; a stream goes out part by part."""
-    headers: list[tuple[bytes, bytes]] = [
-        *made.headers,
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-    ]
-    if isinstance(made.body, bytes):
-        if made.status != 204:
-            headers.append((b"content-length", str(len(made.body)).encode()))
-        await send({"type": "http.response.start", "status": made.status, "headers": headers})
-        await send({"type": "http.response.body", "body": made.body})
-        return
-    await send({"type": "http.response.start", "status": made.status, "headers": headers})
-    await _send_stream(made.body, send)
-
-
-async def _until_disconnect(sending: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Send a stream for as long as the client is there; a live tail may last for hours."""
-    task = asyncio.ensure_future(sending)
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-    finally:
-        gone.cancel()
-        task.cancel()
-    if not task.cancelled():
-        task.result()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_stream(parts: AsyncIterator[bytes], send: Callable[[Any], Awaitable[None]]) -> None:
-    try:
-        async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        close = getattr(parts, "aclose", None)
-        if close is not None:
-            await close()

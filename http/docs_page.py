@@ -18,7 +18,7 @@ td,th{text-align:left;vertical-align:top;padding:.2rem 1rem .2rem 0}
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}
 code,pre{background:#262626}details{border-color:#444}a{color:#8bf}}
 """
-_ERROR_CODES: Final = {
+ERROR_CODES: Final = {
     "invalid_http": (400, "What came is no HTTP request."),
     "invalid_json": (400, "The body is not JSON that two readers understand alike."),
     "unauthorized": (401, "The bearer token is missing, malformed, expired or not ours."),
@@ -63,7 +63,7 @@ def render(document: dict[str, Any]) -> str:
     errors = "".join(
         f'<tr id="{code}"><td><code>{code}</code></td><td>{status}</td>'
         f"<td><code>{TYPES[status]}</code></td><td>{_text(meaning)}</td></tr>"
-        for code, (status, meaning) in _ERROR_CODES.items()
+        for code, (status, meaning) in ERROR_CODES.items()
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -30,7 +30,7 @@ from ..journal.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from ..projections.errors import StaleViewsError
+from ..projections.errors import StaleViewsError, ViewsFailedError
 from .auth import AuthUnavailableError, ForbiddenError, UnauthorizedError
 from .wire import Error
 
@@ -81,7 +81,7 @@ def parameter_invalid(path: str, message: str) -> RequestError:
     return RequestError(422, "parameter_invalid", f"{path} {message}.", errors={path: [message]})
 
 
-_BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
+BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     NotFoundError: (404, "resource_missing"),
     NodeNotFoundError: (404, "node_not_found"),
     NodeNotCompletedError: (422, "node_not_completed"),
@@ -95,6 +95,7 @@ _BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     # Only after every bounded attempt to decide anew: many writers on one workflow.
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
+    ViewsFailedError: (503, "overloaded"),
     ForbiddenError: (403, "insufficient_scope"),
     AuthUnavailableError: (503, "overloaded"),
 }
@@ -122,7 +123,7 @@ def refusal_of(error: Exception) -> RequestError:
         return RequestError(422, code, str(error), errors=error.errors)
     if isinstance(error, StateError):
         return RequestError(409, error.code, str(error))
-    known = _BY_CLASS.get(type(error))
+    known = BY_CLASS.get(type(error))
     if known is None:
         _log.error("unexpected error", exc_info=error)
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")

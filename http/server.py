@@ -123,9 +123,7 @@ async def _serve(
         gc.collect()
         gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(
-                number, server.ask_to_stop, app.stopping
-            )
+            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop, app.stopping)
         _announce(settings, public_url, recovered, made=made)
         try:
             await server.serve(sockets=[listening])

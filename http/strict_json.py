@@ -88,9 +88,7 @@ def _check_nesting(value: Any) -> None:
         if not level:
             return
         level = [
-            inner
-            for item in level
-            for inner in (item.values() if isinstance(item, dict) else item)
+            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
         ]
     raise RecursionError
 

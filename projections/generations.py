@@ -87,6 +87,8 @@ def create_generation(
         b"",
     )
     for table in projection.tables:
+        # Nobody knows of such a table; a hand in the file may have left it.
+        connection.execute(f"DROP TABLE IF EXISTS {table.name}_{number}")
         for statement in table.statements(number):
             connection.execute(statement)
     connection.execute(

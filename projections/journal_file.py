@@ -1,4 +1,4 @@
-"""Reads the journal's file for the projections: in order, without holes, with errors that say so."""
+"""Reads the journal's file for the projections: in order, without holes, its errors named."""
 
 from __future__ import annotations
 

@@ -149,7 +149,6 @@ class Projector:
             try:
                 if must_read or not self._apply(connection, events):
                     self._read(connection)
-                self.fault = ""
             except sqlite3.OperationalError as error:
                 if is_damage(error) or not is_passing(error):
                     raise
@@ -208,6 +207,7 @@ class Projector:
                 self._applier(connection, projection, row.generation).apply(new)
                 move(connection, row, new[-1].position, new[-1].leaf)
                 reached.append(new[-1].position)
+        self.fault = ""
         self.position = min(reached)
         self._moved()
         return True

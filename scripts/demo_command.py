@@ -72,7 +72,8 @@ def _play(out: Console, service: Service, shop: Shop) -> None:
     out.print(f"   {answer['message']}")
     _show_run(out, service, second, {first["id"]: "run 1", second["id"]: "run 2"})
     _demand(
-        second["status"] == "completed", f"The resumed run should have completed: {second['status']}"
+        second["status"] == "completed",
+        f"The resumed run should have completed: {second['status']}",
     )
     _demand_replayed(first, second, kept=names[:2], executed=names[2:])
 

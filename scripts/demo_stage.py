@@ -55,7 +55,7 @@ class Shop:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base's name
                 """Say nothing: the demo shows the calls itself."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

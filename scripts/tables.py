@@ -91,8 +91,27 @@ def texts(cells: Iterable[str]) -> list[Text]:
 
 def described(facts: e.Facts) -> str:
     """Say in a few words what an event is about, beside its type and node."""
-    describe = _DESCRIBED.get(type(facts))
-    return describe(facts) if describe else ""
+    match facts:
+        case e.RunRequested():
+            return _requested(facts)
+        case e.RunStarted():
+            return f"limit {facts.limit_us / 1e6:g} s"
+        case e.RunFailed() | e.RunCancelRequested() | e.RunCancelled():
+            return facts.code
+        case e.NodeStarted():
+            return f"attempt {facts.attempt}"
+        case e.NodeSucceeded():
+            return _node_succeeded(facts)
+        case e.NodeFailed():
+            return _node_failed(facts)
+        case e.NodeInterrupted():
+            return _interrupted(facts)
+        case e.NodeRetryScheduled():
+            return f"attempt {facts.attempt} due {_time_of_day(facts.due_at)}"
+        case e.TimerSet():
+            return f"due {_time_of_day(facts.due_at)}"
+        case _:
+            return ""
 
 
 def _table(title: str, names: Sequence[str]) -> Table:
@@ -132,20 +151,3 @@ def _node_failed(facts: e.NodeFailed) -> str:
 def _interrupted(facts: e.NodeInterrupted) -> str:
     doubt = ", outcome unknown" if facts.in_doubt else ""
     return f"attempt {facts.attempt}: {facts.code}{doubt}"
-
-
-_DESCRIBED: Final[dict[type[e.Facts], Callable[..., str]]] = {
-    e.RunRequested: _requested,
-    e.RunStarted: lambda facts: f"limit {facts.limit_us / 1e6:g} s",
-    e.RunFailed: lambda facts: facts.code,
-    e.RunCancelRequested: lambda facts: facts.code,
-    e.RunCancelled: lambda facts: facts.code,
-    e.NodeStarted: lambda facts: f"attempt {facts.attempt}",
-    e.NodeSucceeded: _node_succeeded,
-    e.NodeFailed: _node_failed,
-    e.NodeInterrupted: _interrupted,
-    e.NodeRetryScheduled: lambda facts: (
-        f"attempt {facts.attempt} due {_time_of_day(facts.due_at)}"
-    ),
-    e.TimerSet: lambda facts: f"due {_time_of_day(facts.due_at)}",
-}

@@ -63,7 +63,12 @@ def test_a_demo_that_does_not_go_as_it_should_says_so_and_exits_with_1(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shop that never fails leaves nothing to resume, and the demo must not pretend."""
-    monkeypatch.setattr(demo_stage.Shop, "count", lambda *_: 1)
+
+    def never_the_first(shop: demo_stage.Shop, path: str) -> int:
+        del shop, path
+        return 1
+
+    monkeypatch.setattr(demo_stage.Shop, "count", never_the_first)
     assert demo_command.demo() == 1
     shown = capfd.readouterr()
     assert shown.err == "refold: The run should have failed at 'ship', and is completed.\n"

@@ -162,7 +162,17 @@ def test_the_tenant_is_the_organisation_else_the_subject(api: Service, org: str)
 
 @pytest.mark.parametrize(
     "identifier",
-    ["x", "fl_", "fl_run_", "FL_RUN_0", "fl_run_" + "0" * 300, "%00", "%f0%9f%92%a9", "a%0Ab", ".."],
+    [
+        "x",
+        "fl_",
+        "fl_run_",
+        "FL_RUN_0",
+        "fl_run_" + "0" * 300,
+        "%00",
+        "%f0%9f%92%a9",
+        "a%0Ab",
+        "..",
+    ],
 )
 def test_an_id_that_exists_nowhere_is_not_found(client: Client, identifier: str) -> None:
     """Whatever its alphabet, it is an unknown id and not a malformed one."""

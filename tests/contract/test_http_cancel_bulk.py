@@ -9,6 +9,7 @@ import pytest
 from tests.support.http_kit import (
     calling,
     create,
+    followed,
     held,
     nothing_written,
     quick,
@@ -20,20 +21,13 @@ from tests.support.http_kit import (
 from tests.support.service import Client, Endpoint, Service, chain, node, running
 
 
-def _end(client: Client, run_id: str) -> dict[str, Any]:
-    """Follow a run's tail to its end and return the run."""
-    client.call("GET", f"/workflows/runs/{run_id}/events", headers={"Accept": "text/event-stream"})
-    shown: dict[str, Any] = client.get(f"/workflows/runs/{run_id}").json
-    return shown
-
-
 def test_a_waiting_run_is_cancelled(client: Client) -> None:
     """202 with the run as it then is; it ends as failed, by whom stands in the message."""
     made = started(client, create(client, slow()))
     reply = client.post(f"/workflows/runs/{made}/cancel")
     assert reply.status == 202
     assert (reply.json["id"], reply.json["workflow_version"]) == (made, 1)
-    ended = _end(client, made)
+    ended = followed(client, made)
     assert ended["status"] == "failed"
     assert ended["error_message"] == "Run cancelled by me"
     assert ended["failed_node_id"] is None
@@ -63,7 +57,7 @@ def test_a_run_whose_call_is_on_the_wire_is_cancelled(client: Client, sink: Endp
         assert (first.status, again.status) == (202, 202)
         assert first.json["status"] == "running"
         gate.release.set()
-        ended = _end(client, made)
+        ended = followed(client, made)
     assert ended["error_message"] == "Run cancelled by me"
     assert [(e["node_id"], e["status"]) for e in ended["logs"]] == [
         ("t", "success"),
@@ -85,7 +79,7 @@ def test_a_run_that_waits_for_a_place_is_cancelled(tmp_path: Any) -> None:
         waiting = started(client, workflow)
         assert client.get(f"/workflows/runs/{waiting}").json["status"] == "pending"
         assert client.post(f"/workflows/runs/{waiting}/cancel").status == 202
-        ended = _end(client, waiting)
+        ended = followed(client, waiting)
         client.close()
     assert (ended["status"], ended["logs"]) == ("failed", [])
     assert ended["error_message"] == "Run cancelled by me"
@@ -105,7 +99,7 @@ def test_a_cancelled_run_can_be_resumed(client: Client) -> None:
     """What had succeeded is kept; the wait starts anew."""
     made = started(client, create(client, slow()))
     client.post(f"/workflows/runs/{made}/cancel")
-    _end(client, made)
+    followed(client, made)
     resumed = client.post(f"/workflows/runs/{made}/resume-from/t")
     assert resumed.status == 202
     new = resumed.json["new_run"]["id"]
@@ -124,7 +118,7 @@ def test_all_failed_runs_are_resumed_at_once(client: Client, sink: Endpoint) -> 
     assert {entry["original_run_id"] for entry in accepted} == set(failed)
     assert {entry["node_id"] for entry in accepted} == {"n1"}
     for entry in accepted:
-        shown = _end(client, entry["new_run_id"])
+        shown = followed(client, entry["new_run_id"])
         assert (shown["origin"], shown["resumed_from_node_id"]) == ("resume", "n1")
 
 
@@ -140,9 +134,7 @@ def test_a_bulk_resume_tells_what_it_refused(client: Client, sink: Endpoint) -> 
     ]
 
 
-def test_a_dry_bulk_resume_writes_nothing(
-    api: Service, client: Client, sink: Endpoint
-) -> None:
+def test_a_dry_bulk_resume_writes_nothing(api: Service, client: Client, sink: Endpoint) -> None:
     """The same answer, without new runs."""
     workflow = create(client, calling(sink, "503/x"))
     failed = run(client, workflow)["id"]
@@ -187,9 +179,7 @@ def test_a_bulk_resume_keeps_to_its_filter(client: Client, sink: Endpoint) -> No
         ({"nodes": ["n1"]}, "nodes"),
     ],
 )
-def test_a_bad_bulk_request_is_refused(
-    api: Service, client: Client, body: Any, path: str
-) -> None:
+def test_a_bad_bulk_request_is_refused(api: Service, client: Client, body: Any, path: str) -> None:
     """Before anything is resumed."""
     workflow = create(client, quick())
     with nothing_written(api):

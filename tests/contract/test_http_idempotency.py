@@ -11,14 +11,13 @@ import pytest
 from tests.support.http_kit import (
     create,
     held,
+    hook_path,
     key,
     nothing_written,
-    position,
     quick,
     refused,
     run,
     slow,
-    started,
 )
 from tests.support.service import Client, Reply, Service, chain, node, running
 
@@ -122,7 +121,6 @@ def test_a_key_belongs_to_its_tenant(api: Service, client: Client) -> None:
 def test_a_key_that_is_no_uuid_is_refused(api: Service, client: Client, given: str) -> None:
     """422 on every call that takes a key."""
     workflow = create(client, chain(node("t", "webhook_trigger")))
-    hook = client.get(f"/workflows/{workflow}").json["webhook_url"].split("127.0.0.1")[1]
     failed = _failed(client)
     with nothing_written(api):
         for path, body in (
@@ -130,7 +128,7 @@ def test_a_key_that_is_no_uuid_is_refused(api: Service, client: Client, given: s
             (f"/workflows/runs/{failed}/rerun", None),
             (f"/workflows/runs/{failed}/resume-from/a", None),
             ("/workflows", quick()),
-            (hook.partition("/")[1] + hook.partition("/")[2], {}),
+            (hook_path(client, workflow), {}),
         ):
             errors = refused(
                 client.post(path, body, Idempotency_Key=given), 422, "parameter_invalid"
@@ -156,9 +154,7 @@ def test_a_repeat_works_after_the_state_has_changed(client: Client) -> None:
     path = f"/workflows/{workflow}/execute"
     first = client.post(path, {"context": {"n": 1}}, Idempotency_Key=once)
     strict = quick(input_schema={"required": ["other"]})
-    client.call(
-        "PUT", f"/workflows/{workflow}", {"is_active": False, "nodes": strict["nodes"]}
-    )
+    client.call("PUT", f"/workflows/{workflow}", {"is_active": False, "nodes": strict["nodes"]})
     _again(first, client.post(path, {"context": {"n": 1}}, Idempotency_Key=once))
 
 
@@ -245,41 +241,30 @@ def test_a_repeat_while_the_run_is_active_waits_on_it(api: Service, client: Clie
 
 def test_repeats_survive_a_kill(tmp_path: Path) -> None:
     """Key and digest are in the journal, so a crash between call and repeat changes nothing."""
-    keys = {name: key() for name in ("create", "hook", "execute", "rerun", "resume", "webhook")}
-    firsts: dict[str, Reply] = {}
     with running(tmp_path / "data") as service:
         client = service.client()
-
-        def calls() -> list[tuple[str, str, Any]]:
-            return [
-                ("create", "/workflows", quick()),
-                ("execute", f"/workflows/{workflow}/execute", {"context": {"n": 1}}),
-                ("rerun", f"/workflows/runs/{failed}/rerun", None),
-                ("resume", f"/workflows/runs/{failed}/resume-from/a", None),
-                ("webhook", hook, {"n": 1}),
-            ]
-
         workflow, failed = create(client, slow()), _failed(client)
-        hooked = create(client, chain(node("t", "webhook_trigger"), node("w", "delay", duration=9)))
-        url = client.get(f"/workflows/{hooked}").json["webhook_url"]
-        hook = url[url.index("/workflows") :]
-        for name, path, body in calls():
-            firsts[name] = client.post(path, body, Idempotency_Key=keys[name])
-            assert firsts[name].status in (201, 202), firsts[name].body
+        hook = hook_path(client, create(client, chain(node("t", "webhook_trigger"))))
+        other = {"definition": "current"}
+        calls: list[tuple[str, Any, Any]] = [
+            ("/workflows", quick(), quick() | {"name": "other"}),
+            (f"/workflows/{workflow}/execute", {"context": {"n": 1}}, {"context": {"n": 2}}),
+            (f"/workflows/runs/{failed}/rerun", None, other),
+            (f"/workflows/runs/{failed}/resume-from/a", None, other),
+            (hook, {"n": 1}, {"n": 2}),
+        ]
+        once = key()
+        firsts = [client.post(path, body, Idempotency_Key=once) for path, body, _ in calls]
+        assert [first.status for first in firsts] == [201, 202, 202, 202, 202]
+        client.close()
         service.kill()
         service.start()
         client = service.client()
-        before = started(client, workflow)
-        for name, path, body in calls():
-            second = client.post(path, body, Idempotency_Key=keys[name])
-            _again(firsts[name], second)
-            assert second.headers.get("x-run-id") == firsts[name].headers.get("x-run-id")
-            other = {"n": 2} if name == "webhook" else {"definition": "current"}
-            other = {"context": {}} if name == "execute" else other
-            other = quick() | {"name": "x"} if name == "create" else other
-            reply = client.post(path, other, Idempotency_Key=keys[name])
+        for first, (path, body, another) in zip(firsts, calls, strict=True):
+            second = client.post(path, body, Idempotency_Key=once)
+            _again(first, second)
+            assert second.headers.get("x-run-id") == first.headers.get("x-run-id")
+            reply = client.post(path, another, Idempotency_Key=once)
             refused(reply, 409, "idempotency_key_reused")
-        total = client.get(f"/workflows/{workflow}/executions").json["meta"]["total"]
-        assert (total, before != firsts["execute"].json["id"]) == (2, True)
-        assert position(service) > 0
+        assert client.get(f"/workflows/{workflow}/executions").json["meta"]["total"] == 1
         client.close()

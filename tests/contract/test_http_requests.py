@@ -120,7 +120,9 @@ def test_a_chunked_body_over_a_megabyte_is_refused(api: Service, workflow: str) 
             api.port,
             f"POST /workflows/{workflow}/execute HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             f"Authorization: Bearer {token()}\r\nContent-Type: application/json\r\n"
-            "Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 17 + b"0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+            + chunk * 17
+            + b"0\r\n\r\n",
         )
     assert answer.startswith(b"HTTP/1.1 413 ")
 
@@ -177,7 +179,7 @@ def test_json_that_two_readers_could_understand_differently_is_refused(
     [
         {"a": 18446744073709551615, "b": -9223372036854775808, "c": 1.5e300},
         {"deep": json.loads(_nested(64).decode())["context"]["x"]},
-        {"text": "\u0000\u001f\"\\/\u2028 \U0001f600"},
+        {"text": '\u0000\u001f"\\/\u2028 \U0001f600'},
         {"": {"": []}},
     ],
 )

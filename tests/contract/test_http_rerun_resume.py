@@ -59,9 +59,7 @@ def test_rerun_starts_over_with_the_same_payload(
     assert all("logs" not in r and "workflow" not in r for r in workflow["runs"])
 
 
-def test_rerun_waits_like_execute(
-    client: Client, sink: Endpoint, failed: dict[str, Any]
-) -> None:
+def test_rerun_waits_like_execute(client: Client, sink: Endpoint, failed: dict[str, Any]) -> None:
     """200 with the finished run in the same envelope."""
     before = len(sink.hits)
     made = client.call("POST", f"/workflows/runs/{failed['id']}/rerun", None, WAIT)
@@ -90,9 +88,7 @@ def test_rerun_takes_the_current_definition_unless_told_otherwise(
     assert original["workflow"]["version"] == 1
 
 
-def test_rerun_checks_the_payload_against_the_current_schema(
-    api: Service, client: Client
-) -> None:
+def test_rerun_checks_the_payload_against_the_current_schema(api: Service, client: Client) -> None:
     """422, unless the pinned definition is asked for."""
     workflow = create(client, quick())
     finished = run(client, workflow, {"name": "Ann"})["id"]
@@ -160,9 +156,7 @@ def test_resume_executes_what_comes_after_the_chosen_node(
     assert [entry["node_id"] for entry in new["logs"]] == ["t", "n1", "n2", "n3"]
 
 
-def test_replayed_entries_say_where_they_come_from(
-    client: Client, failed: dict[str, Any]
-) -> None:
+def test_replayed_entries_say_where_they_come_from(client: Client, failed: dict[str, Any]) -> None:
     """A new id, the original's times and output, and a link to the entry they copy."""
     new = _resume(client, failed["id"], "n1").json["new_run"]
     for old, copy in zip(failed["logs"][:2], new["logs"][:2], strict=True):
@@ -226,9 +220,7 @@ def test_from_the_trigger_everything_after_it_runs(
     assert new["logs"][0]["output"]["run_id"] == failed["id"]
 
 
-def test_from_the_leaf_of_a_line_the_run_completes_at_once(
-    client: Client, sink: Endpoint
-) -> None:
+def test_from_the_leaf_of_a_line_the_run_completes_at_once(client: Client, sink: Endpoint) -> None:
     """Nothing is left to execute, and nothing is called."""
     finished = run(client, create(client, calling(sink, "one")))
     before = len(sink.hits)

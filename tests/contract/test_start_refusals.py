@@ -6,9 +6,10 @@ import base64
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,19 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(used: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of it that a test may spoil; what was refused must not have changed it."""
-    copy = tmp_path / "data"
-    shutil.copytree(used, copy)
-    yield copy
-    assert not list(copy.glob("*-journal"))
+def data(used: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    return shutil.copytree(used, tmp_path / "data")
+
+
+def lists_its_workflow(service: Service) -> bool:
+    """Ask a service for what the directory holds; a list waits until the views have caught up."""
+    client = service.client()
+    try:
+        listed = client.get("/workflows")
+        return listed.status == 200 and len(listed.json) == 1
+    finally:
+        client.close()
 
 
 def test_a_second_process_on_the_same_data_is_refused_and_the_first_goes_on(data: Path) -> None:
@@ -70,7 +78,7 @@ def test_a_second_process_on_the_same_data_is_refused_and_the_first_goes_on(data
         assert service.process is not None
         sentence = one_line(refused(data, "--port", "0"), 1)
         assert f"owned by another process (pid {service.process.pid})" in sentence
-        assert service.client().get("/readyz").status == 200
+        assert lists_its_workflow(service)
 
 
 def test_the_data_can_be_served_again_right_after_a_crash(data: Path) -> None:
@@ -78,7 +86,7 @@ def test_the_data_can_be_served_again_right_after_a_crash(data: Path) -> None:
     first = Service(data).start()
     first.kill()
     with running(data) as service:
-        assert service.client().get("/readyz").status == 200
+        assert lists_its_workflow(service)
 
 
 def test_a_busy_port_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -142,13 +150,10 @@ def test_a_foreign_file_is_refused_and_left_as_it_is(tmp_path: Path, content: by
 
 def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
     """A path that was mixed up must not cost somebody their data."""
-    import sqlite3
-
     data = tmp_path / "data"
     data.mkdir()
-    with sqlite3.connect(data / "journal.db") as connection:
+    with closing(sqlite3.connect(data / "journal.db")) as connection:
         connection.execute("CREATE TABLE notes (text TEXT)")
-    connection.close()
     assert "another program" in one_line(refused(data, "--port", "0"), 1)
 
 

@@ -33,7 +33,7 @@ from refold.projections.runs_projection import RunsProjection
 from refold.projections.views import open_views
 from refold.projections.views_file import VIEWS_FILE, rebuild_lock
 from tests.support.journal_kit import META, NEW_IDS, opened
-from tests.support.projection_kit import STARTED, node_failed, run_commits, succeeded
+from tests.support.projection_kit import STARTED, new_run, node_failed, run_commits, succeeded
 from tests.support.views_kit import (
     WORKFLOW,
     add_bulk,
@@ -243,7 +243,9 @@ def test_a_hole_in_the_journals_file_stops_the_projector_with_an_alarm(
             await asyncio.to_thread(_copy_with_hole, tmp_path, other, 11)
             async with open_views(other, journal, other / JOURNAL_FILE) as views:
                 with pytest.raises(StaleViewsError, match="goes on at position 12 where 11"):
-                    await views.wait_for(journal.head)
+                    # Whoever waits hears of it at once.
+                    async with asyncio.timeout(10):
+                        await views.wait_for(journal.head, seconds=60)
                 assert views.position == 10
                 assert not views.is_caught_up
                 # Later events do not get past it.
@@ -280,7 +282,12 @@ def test_a_feed_that_is_too_fast_or_misses_a_group_is_replaced_by_the_file(
     async def main() -> None:
         async with served(tmp_path, queued_max=3) as (journal, views):
             await views.wait_for(journal.head)
-            await add_runs(journal, 30)
+            await add_runs(journal, 29)
+            first, rest = run_commits(new_run(), WORKFLOW)
+            await journal.append(first)
+            await views.wait_for(journal.head)
+            # A group that is larger than the queue, with nothing after it.
+            await journal.append(rest)
             await views.wait_for(journal.head)
             assert len(await all_runs(views)) == 30
             # As if a group had never been heard of.
@@ -385,6 +392,7 @@ def test_a_lock_that_is_held_too_long_is_waited_out(
                 assert not views.is_caught_up
                 other.rollback()
             await views.wait_for(journal.head)
+            assert (views.fault, views.is_caught_up) == ("", True)
             assert len(await all_runs(views)) == 1
 
     asyncio.run(main())

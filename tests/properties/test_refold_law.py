@@ -108,7 +108,9 @@ async def executed_in(sim: Simulated, run_id: str) -> set[str]:
     return {x.facts.node for x in events if isinstance(x.facts, scoped) and not x.src}
 
 
-async def begun(case: Case, failing: Collection[str], *, is_anchored: bool) -> tuple[Simulated, str]:
+async def begun(
+    case: Case, failing: Collection[str], *, is_anchored: bool
+) -> tuple[Simulated, str]:
     """Define a workflow and start a run of it in a world where these calls fail for good."""
     sim = Simulated(Endpoint(case.script(failing), is_anchored), LIMITS)
     workflow = await sim.define(case.nodes, case.edges)
@@ -129,7 +131,9 @@ class Draws:
 DRAWS = st.lists(st.integers(0, 9999), min_size=6, max_size=6).map(Draws)
 
 
-async def check_resume(sim: Simulated, case: Case, original: str, draws: Draws, failing: set[str]) -> str:
+async def check_resume(
+    sim: Simulated, case: Case, original: str, draws: Draws, failing: set[str]
+) -> str:
     """Resume an ended run in a world where `failing` still fails, and see the law hold."""
     before = await show(sim, original)
     chosen = draws.pick(
@@ -174,9 +178,7 @@ async def check_clean_run(
 ) -> None:
     """See that a clean run, in which kept nodes do as they did, ends as the resumed one."""
     failed_and_kept = {
-        name
-        for name, node in kept.items()
-        if node.outcome == "tolerated" and name in case.faulty
+        name for name, node in kept.items() if node.outcome == "tolerated" and name in case.faulty
     }
     mended_and_kept = {
         name for name, node in kept.items() if node.outcome == "succeeded" and name in failing

@@ -110,7 +110,9 @@ def forget_runs() -> None:
     patch(feed_routes, "HEARTBEAT_S", 0.5)
 
 
-FAULTS = {fault.__name__: fault for fault in (acknowledge_early, call_early, call_again, forget_runs)}
+FAULTS = {
+    fault.__name__: fault for fault in (acknowledge_early, call_early, call_again, forget_runs)
+}
 
 if __name__ == "__main__":
     FAULTS[sys.argv[1]]()

@@ -138,8 +138,8 @@ def _perform(spec: Spec, seen: dict[str, Any], fails: bool) -> Expected:
         return Expected("succeeded", output={"waited_seconds": spec.seconds})
     if spec.kind == "terminate":
         status = "completed" if spec.choice else "failed"
-        output = {"status": status, "message": "enough"}
-        return Expected("succeeded", output=output, ends=status)
+        ended = {"status": status, "message": "enough"}
+        return Expected("succeeded", output=ended, ends=status)
     if spec.kind == "condition":
         left = "yes" if spec.choice else "no"
         output = {"result": spec.choice, "left": left, "operator": "equals", "right": "yes"}
@@ -185,7 +185,7 @@ def _write(spec: Spec, names: list[str]) -> dict[str, Any]:
                 spec.name, "number_condition", left=left, operator="equals", right=1, **policy
             )
         case "condition":
-            left = "{{ trigger.%s }}" % spec.name
+            left = f"{{{{ trigger.{spec.name} }}}}"
             return node(
                 spec.name, "string_condition", left=left, operator="equals", right="yes", **policy
             )
@@ -197,7 +197,8 @@ def payload(case: Case) -> dict[str, Any]:
     return {"word": "no number", **choices}
 
 
-KINDS: list[Kind] = ["call"] * 6 + ["text", "condition", "condition", "delay", "broken"]
+CALLS: list[Kind] = ["call"] * 6
+KINDS: list[Kind] = [*CALLS, "text", "condition", "condition", "delay", "broken"]
 
 
 @st.composite

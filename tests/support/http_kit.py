@@ -134,6 +134,12 @@ def create(client: Client, definition: dict[str, Any]) -> str:
     return str(made.json["id"])
 
 
+def hook_path(client: Client, workflow: str) -> str:
+    """Return the path of a workflow's webhook."""
+    url = str(client.get(f"/workflows/{workflow}").json["webhook_url"])
+    return url[url.index("/workflows") :]
+
+
 def run(client: Client, workflow: str, context: Any = None) -> dict[str, Any]:
     """Execute a workflow and return the run once it has ended."""
     body = None if context is None else {"context": context}
@@ -148,3 +154,11 @@ def started(client: Client, workflow: str) -> str:
     made = client.post(f"/workflows/{workflow}/execute")
     assert made.status == 202, made.body
     return str(made.json["id"])
+
+
+def followed(client: Client, run_id: str) -> dict[str, Any]:
+    """Follow a run's live tail to its end and return the run."""
+    accept = {"Accept": "text/event-stream"}
+    client.call("GET", f"/workflows/runs/{run_id}/events", headers=accept)
+    shown: dict[str, Any] = client.get(f"/workflows/runs/{run_id}").json
+    return shown

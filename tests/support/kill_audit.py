@@ -7,6 +7,7 @@ the service and its audit had in common would stay unseen.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -25,6 +26,7 @@ from tests.support.kill_load import Ledger
 from tests.support.service import Hit
 
 OUTCOMES = (e.NodeSucceeded, e.NodeFailed, e.NodeInterrupted)
+_TAG = re.compile(rb'"tag":"([0-9a-f]{32})"')
 CODES = {"http_503", "interrupted"}
 
 
@@ -133,9 +135,10 @@ class Audit:
         run, facts = event.stream, event.facts
         self.runs[run].append(event)
         if isinstance(facts, e.RunRequested) and body is not None:
-            payload = json.loads(body).get("payload") or {}
-            payload = payload.get("webhook_payload", payload)
-            self.payloads[run] = payload.get("tag") or self.payloads.get(facts.payload_run, "")
+            found = _TAG.search(body)
+            self.payloads[run] = (
+                found[1].decode() if found else self.payloads.get(facts.payload_run, "")
+            )
         if event.src:
             return
         if isinstance(facts, e.NodeStarted):
@@ -176,7 +179,9 @@ class Audit:
         if name.startswith("o") and (seen > 1 or len(node.starts) > 1):
             yield f"at most once, and {seen} calls of {where} with {len(node.starts)} starts"
         for first, second in pairwise(node.starts):
-            if second.attempt == first.attempt and not self._was_killed_between(node, first, second):
+            if second.attempt == first.attempt and not self._was_killed_between(
+                node, first, second
+            ):
                 yield f"{where} was called again, although no kill cut it off"
         successes = [at for at, facts in node.outcomes if isinstance(facts, e.NodeSucceeded)]
         if successes and any(start > successes[0] for start in node.started_at):
@@ -194,8 +199,10 @@ class Audit:
         begin = node.started_at[node.starts.index(first)]
         end = node.started_at[node.starts.index(second)]
         killed = bisect_left(self.kills, begin)
-        return killed < len(self.kills) and self.kills[killed] < end and not any(
-            begin < position < end for position, _ in node.outcomes
+        return (
+            killed < len(self.kills)
+            and self.kills[killed] < end
+            and not any(begin < position < end for position, _ in node.outcomes)
         )
 
     def _unjustified(self, where: str, node: Attempted, position: int) -> Iterator[str]:

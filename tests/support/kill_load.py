@@ -125,10 +125,11 @@ class Ledger:
         """Enter an answer to a request that makes a run."""
         self.answers[f"{asked.kind} {reply.status}"] += 1
         if reply.status not in (200, 202):
-            if reply.status not in (404, 409, 422, 503) or asked.accepted or asked.run:
-                # Refusals with 503 promise nothing, and are repeated like a hang-up.
-                if reply.status != 503:
-                    self.wrong.append(f"{asked.path} answered {reply.status}: {reply.body!r}")
+            # A 503 promises nothing, and is repeated like a hang-up.
+            refusals = (404, 409, 422) if asked.kind == "resume" else (409,)
+            is_allowed = reply.status in refusals and not asked.run
+            if reply.status != 503 and not is_allowed:
+                self.wrong.append(f"{asked.path} answered {reply.status}: {reply.body!r}")
             return
         shown = json.loads(reply.body)
         wrapped = "new_run" in shown
@@ -137,7 +138,9 @@ class Ledger:
             self.wrong.append(f"a repeat made another run: {asked.run} and {run}")
         if reply.status == 202:
             if asked.accepted and asked.accepted != reply.body and asked.kind != "rerun":
-                self.wrong.append(f"a repeat answered otherwise: {asked.accepted!r}, {reply.body!r}")
+                self.wrong.append(
+                    f"a repeat answered otherwise: {asked.accepted!r}, {reply.body!r}"
+                )
             asked.accepted = reply.body
         else:
             self.finished[run] = shown["new_run"] if wrapped else reply.body
@@ -195,7 +198,9 @@ class Visitor:
         if number < 0.10 and ledger.asked:
             ask(self._client, ledger, choice.choice(ledger.asked[-200:]))
         elif number < 0.22 and known:
-            self._cancel(choice.choice(known))
+            # Mostly one that may still be under way.
+            open_ = [run for run in known[-16:] if run not in ledger.finished]
+            self._cancel(choice.choice(open_ or known))
         elif number < 0.36 and ledger.failed:
             run = choice.choice(ledger.failed[-30:])
             node_ = choice.choice(("t", "a", "o"))

@@ -6,7 +6,7 @@ import http.client
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,10 +92,12 @@ class Trial:
         self.audit.killed(self.ledger, list(self.endpoint.hits))
 
     @contextmanager
-    def load(self, is_over: threading.Event) -> Iterator[None]:
+    def load(self, is_over: threading.Event) -> Generator[None]:
         """Let the clients in for the length of a block."""
         visitors = [
-            Visitor(self.service, self.ledger, self.world, random.Random(self.choice.getrandbits(64)))
+            Visitor(
+                self.service, self.ledger, self.world, random.Random(self.choice.getrandbits(64))
+            )
             for _ in range(VISITORS)
         ]
         threads = [threading.Thread(target=one.visit, args=(is_over,)) for one in visitors]
@@ -166,7 +168,7 @@ class Trial:
 
 
 @contextmanager
-def trial(data: Path, seed: int, *fault: str) -> Iterator[Trial]:
+def trial(data: Path, seed: int, *fault: str) -> Generator[Trial]:
     """Conduct a trial, and leave nothing running behind."""
     with endpoint() as target:
         made = Trial(data, seed, target, *fault)

@@ -69,9 +69,7 @@ class Client:
         except BaseException:
             self._connection.close()
             raise
-        return Reply(
-            response.status, {k.lower(): v for k, v in response.getheaders()}, content
-        )
+        return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
 
     def get(self, path: str, **headers: str) -> Reply:
         """GET a path."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -124,7 +125,8 @@ class Endpoint:
     ) -> OutboundResponse:
         """Answer one request as the script says."""
         del method, timeout_s
-        assert self.journal is not None and self.clock is not None
+        assert self.journal is not None
+        assert self.clock is not None
         named = {name.lower(): value for name, value in headers}
         node, run_id, now = url.removeprefix(HOST), named["x-run"], self.clock.now_us()
         self.calls.append(SeenCall(run_id, node, named["idempotency-key"], now))
@@ -180,19 +182,18 @@ class Simulated:
         *,
         seed: int = 0,
         start_us: int = START_US,
+        clock: Clock | None = None,
         commit_seconds: float = 0,
     ) -> None:
         random = Random(seed)
-        self.clock = VirtualClock(start_us)
+        self.clock = clock or VirtualClock(start_us)
         self.ids = SeededIds(self.clock, random)
         self.journal = SimulatedJournal(self.clock, random, commit_seconds)
         self.endpoint = endpoint or Endpoint()
         self.endpoint.journal, self.endpoint.clock = self.journal, self.clock
         self.limits = limits or Limits()
         pseudonyms = Pseudonyms(KEY)
-        self.workflows = Workflows(
-            self.journal, self.ids, pseudonyms, Sealer(KEY), self.limits
-        )
+        self.workflows = Workflows(self.journal, self.ids, pseudonyms, Sealer(KEY), self.limits)
         self.runs = Runs(self.journal, self.workflows)
         self.starts = Starts(self.journal, self.ids, pseudonyms, self.workflows, self.runs)
         timers = LoopTimers(self.clock)
@@ -202,11 +203,14 @@ class Simulated:
         self.engine = Engine(self.services, self.workflows, self.runs)
 
     async def define(
-        self, nodes: Sequence[dict[str, Any]], edges: Sequence[dict[str, Any]]
+        self,
+        nodes: Sequence[dict[str, Any]],
+        edges: Sequence[dict[str, Any]],
+        caller: Caller = CALLER,
     ) -> str:
         """Save a workflow and return its id."""
         text = WorkflowText(name="simulated", nodes=list(nodes), edges=list(edges))
-        appended = await self.workflows.create(CALLER, text, None)
+        appended = await self.workflows.create(caller, text, None)
         return appended.events[0].stream
 
     async def execute(
@@ -302,6 +306,15 @@ def _again(event: Recorded, bodies: Mapping[int, Body]) -> Commit:
     return Commit([StreamWrite(event.stream, event.version - 1, [new], meta)])
 
 
+async def restarted(sim: Simulated, head: int, **options: Any) -> Simulated:
+    """Start a service that finds the first `head` events."""
+    endpoint = options.pop("endpoint", None) or Endpoint(sim.endpoint.script)
+    after = await sim.crashed(head, endpoint=endpoint, **options)
+    await sim.close()
+    await after.engine.recover()
+    return after
+
+
 # Definitions
 
 
@@ -327,7 +340,7 @@ def edge(source: str, target: str, handle: str | None = None) -> dict[str, Any]:
 
 def line(*names: str) -> list[dict[str, Any]]:
     """Write plain edges from each name to the next."""
-    return [edge(a, b) for a, b in zip(names, names[1:], strict=False)]
+    return [edge(a, b) for a, b in pairwise(names)]
 
 
 TRIGGER = node("start", "manual_trigger")

@@ -47,13 +47,13 @@ class VirtualClock(Clock):
     """The loop's time as a clock, beginning at a given one."""
 
     def __init__(self, start_us: int = START_US) -> None:
-        self._start_us = start_us
+        self.start_us = start_us
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
 
     def now_us(self) -> int:
         """Return the present time in microseconds."""
-        return self._start_us + round((self._loop.time() - self._since) * 1e6)
+        return self.start_us + round((self._loop.time() - self._since) * 1e6)
 
 
 def run_virtually(coroutine: Coroutine[Any, Any, T]) -> T:

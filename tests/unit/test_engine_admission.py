@@ -10,7 +10,9 @@ from refold.engine.limits import Limits
 NAMES = count()
 
 
-def admission(total: int = 10, tenant: int = 10, workflow: int = 10, waiting: int = 10) -> Admission:
+def admission(
+    total: int = 10, tenant: int = 10, workflow: int = 10, waiting: int = 10
+) -> Admission:
     """Make one with these limits."""
     return Admission(
         Limits(

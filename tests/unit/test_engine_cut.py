@@ -91,9 +91,17 @@ def test_only_a_success_can_be_chosen(outcome: e.Facts) -> None:
 def test_replayed_are_all_node_events_of_kept_nodes_in_journal_order() -> None:
     """Earlier failed attempts too, and nothing of the run itself."""
     events = r.recorded(
-        r.requested_facts(), r.RUN_STARTED, r.succeeded("t"), r.started("a"),
-        r.failed("a", retried=1), r.retry_scheduled("a"), r.started("b"), r.started("a", 2),
-        r.succeeded("a", attempt=2), r.failed("b"), e.RunFailed(code="http_503", node="b"),
+        r.requested_facts(),
+        r.RUN_STARTED,
+        r.succeeded("t"),
+        r.started("a"),
+        r.failed("a", retried=1),
+        r.retry_scheduled("a"),
+        r.started("b"),
+        r.started("a", 2),
+        r.succeeded("a", attempt=2),
+        r.failed("b"),
+        e.RunFailed(code="http_503", node="b"),
     )
     kept = replayable(events, ["t", "a"])
     assert [event.version for event in kept] == [3, 4, 5, 6, 8, 9]
@@ -112,16 +120,21 @@ def test_a_replayed_event_names_its_source_and_shares_its_body() -> None:
 def test_a_call_without_an_outcome_keeps_its_key() -> None:
     """A definite failure gets a new one, and so does what is kept not matter."""
     state = r.folded(
-        r.started("a", key="x:a:-:1"), r.interrupted("a", in_doubt=1),
-        r.started("b", key="x:b:-:1"), r.failed("b"),
-        r.started("c", key="x:c:-:1"), r.failed("c", "interrupted", tolerated=1),
+        r.started("a", key="x:a:-:1"),
+        r.interrupted("a", in_doubt=1),
+        r.started("b", key="x:b:-:1"),
+        r.failed("b"),
+        r.started("c", key="x:c:-:1"),
+        r.failed("c", "interrupted", tolerated=1),
     )
     assert doubts(state, ["c"]) == ("x:a:-:1",)
 
 
 def test_an_inherited_doubt_lasts_until_a_call_of_ones_own() -> None:
     """A resume of a resume that never got to the node still can't know."""
-    state = r.folded(r.failed("rendering"), r.started("called", key="y:called:-:1"), r.failed("called"))
+    state = r.folded(
+        r.failed("rendering"), r.started("called", key="y:called:-:1"), r.failed("called")
+    )
     state.requested = r.requested_facts(in_doubt="x:a:-:1 x:rendering:-:1 x:called:-:1")
     assert doubts(state, []) == ("x:a:-:1", "x:rendering:-:1")
 

@@ -133,7 +133,9 @@ def test_a_run_ends_once_nothing_of_it_is_open(
 def test_an_effect_key_outlives_attempts_and_recoveries() -> None:
     """The receiver can tell a repeat: run, node, iteration and number of the call."""
     assert decider.effect_key(state(), "a") == "fl_run_b:a:-:1"
-    assert decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), "a") == "fl_run_b:a:-:1"
+    assert (
+        decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), "a") == "fl_run_b:a:-:1"
+    )
 
 
 def test_a_call_in_doubt_is_made_again_under_the_key_of_the_run_that_made_it() -> None:
@@ -144,13 +146,17 @@ def test_a_call_in_doubt_is_made_again_under_the_key_of_the_run_that_made_it() -
     assert decider.effect_key(made, "b") == "fl_run_b:b:-:1"
 
 
-@pytest.mark.parametrize(("now", "cancelling", "past"), [(149, "", False), (150, "", True), (200, "cancelled", False)])
+@pytest.mark.parametrize(
+    ("now", "cancelling", "past"), [(149, "", False), (150, "", True), (200, "cancelled", False)]
+)
 def test_the_time_of_a_run_ends_once(now: int, cancelling: str, past: bool) -> None:
     """A run that was asked to stop is not asked again by its own limit."""
     assert decider.is_past(state(cancelling=cancelling), now) is past
 
 
-@pytest.mark.parametrize(("timeout", "waits", "times_out"), [(None, 5, False), (9, 5, False), (2, 2, True)])
+@pytest.mark.parametrize(
+    ("timeout", "waits", "times_out"), [(None, 5, False), (9, 5, False), (2, 2, True)]
+)
 def test_a_wait_lasts_as_long_as_it_may(timeout: float | None, waits: int, times_out: bool) -> None:
     """A delay that is longer than the node's time-out ends by that, as a failure."""
     policy = NodePolicy(timeout=timeout)

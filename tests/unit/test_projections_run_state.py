@@ -108,8 +108,13 @@ def test_replayed_events_are_counted_and_keep_their_source() -> None:
 def test_folding_page_by_page_is_folding_at_once() -> None:
     """The fold has no memory besides the state."""
     events = r.recorded(
-        r.requested_facts(), r.RUN_STARTED, r.started("a"), r.failed("a", retried=1),
-        r.retry_scheduled("a"), r.started("a", 2), r.failed("a", attempt=2),
+        r.requested_facts(),
+        r.RUN_STARTED,
+        r.started("a"),
+        r.failed("a", retried=1),
+        r.retry_scheduled("a"),
+        r.started("a", 2),
+        r.failed("a", attempt=2),
         e.RunFailed(code="http_503", node="a"),
     )
     whole = fold(r.RUN, events)

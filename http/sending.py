@@ -1,0 +1,70 @@
+"""Sends answers: whole ones at once, streams for as long as the client is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.types import Receive, Send
+
+from .call import Answer
+
+Headers = list[tuple[bytes, bytes]]
+
+
+async def send_answer(made: Answer, request_id: str, send: Send) -> None:
+    """Send an answer that is no stream."""
+    assert isinstance(made.body, bytes), "a stream is sent by send_stream"
+    headers = _headers(made, request_id)
+    if made.status != 204:
+        headers.append((b"content-length", str(len(made.body)).encode()))
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
+    await send({"type": "http.response.body", "body": made.body})
+
+
+async def send_stream(
+    made: Answer, parts: AsyncIterator[bytes], request_id: str, receive: Receive, send: Send
+) -> None:
+    """Send an answer part by part until it ends or the client is gone.
+
+    The server takes parts also when nobody is there to get them, and a live tail may last for
+    hours, so the client's end is watched for.
+    """
+    headers = _headers(made, request_id)
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
+    sending = asyncio.ensure_future(_send_parts(parts, send))
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not sending.done():
+            sending.cancel()
+            await asyncio.wait((sending,))
+    if not sending.cancelled():
+        sending.result()
+
+
+def _headers(made: Answer, request_id: str) -> Headers:
+    return [
+        *made.headers,
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ]
+
+
+async def _send_parts(parts: AsyncIterator[bytes], send: Send) -> None:
+    try:
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        close = getattr(parts, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
