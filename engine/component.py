@@ -16,7 +16,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+)
 
 import msgspec
 
@@ -28,6 +38,16 @@ Json: TypeAlias = Any
 
 Context: TypeAlias = Mapping[str, Json]
 """Node id to that node's output, and the roots `trigger`, `payload`, `webhook_payload`, `run`."""
+
+
+def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
+    """Say whether a value is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Json) -> TypeGuard[list[Json] | tuple[Json, ...]]:
+    """Say whether a value is a JSON list; Liquid makes tuples of them now and then."""
+    return isinstance(value, (list, tuple))
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from .component import (
     PureNode,
     TriggerNode,
     WaitNode,
+    is_list,
+    is_object,
 )
 from .fields import check_fields
 from .graph import Edge, Errors, Graph, check_edges, check_node_ids, read_edge
@@ -97,24 +99,26 @@ def _graph(trigger: str, steps: Mapping[str, Step], edges: Sequence[Mapping[str,
 
 def _check_shape(nodes: Any, edges: Any, nodes_max: int) -> Errors:
     errors: Errors = {}
-    if not isinstance(nodes, list):
+    if not is_list(nodes):
         errors["nodes"] = ["must be an array of nodes"]
     elif not nodes:
         errors["nodes"] = ["at least one node is needed"]
     elif len(nodes) > nodes_max:
         errors["nodes"] = [f"at most {nodes_max} nodes are allowed, here are {len(nodes)}"]
-    if not isinstance(edges, list):
+    if not is_list(edges):
         errors["edges"] = ["must be an array of edges"]
     elif len(edges) > nodes_max * EDGES_PER_NODE_MAX:
         errors["edges"] = [f"at most {nodes_max * EDGES_PER_NODE_MAX} edges are allowed"]
     if errors:
         return errors
-    for name, items in (("nodes", nodes), ("edges", edges)):
-        for index, item in enumerate(items):
-            if not isinstance(item, dict):
-                errors[f"{name}[{index}]"] = ["must be an object"]
-            elif name == "nodes" and not isinstance(item.get("data") or {}, dict):
-                errors[f"nodes[{index}].data"] = ["must be an object"]
+    for index, item in enumerate(nodes):
+        if not is_object(item):
+            errors[f"nodes[{index}]"] = ["must be an object"]
+        elif not is_object(item.get("data") or {}):
+            errors[f"nodes[{index}].data"] = ["must be an object"]
+    for index, item in enumerate(edges):
+        if not is_object(item):
+            errors[f"edges[{index}]"] = ["must be an object"]
     return errors
 
 
@@ -126,7 +130,8 @@ def _compile_step(raw: dict[str, Any], path: str, errors: Errors) -> Step | None
         errors[where] = [f"there is no component{named}; known are {', '.join(CATALOGUE)}"]
         return None
     # Editors store what is not set as null.
-    data = {name: value for name, value in (raw.get("data") or {}).items() if value is not None}
+    given: dict[str, Any] = raw.get("data") or {}
+    data = {name: value for name, value in given.items() if value is not None}
     policy, faults = check_fields(NodePolicy, data, f"{path}.data")
     errors |= faults
     if policy is not None and policy.retry is not None and policy.delivery == "at_most_once":

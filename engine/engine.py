@@ -19,6 +19,7 @@ from ..journal.events import RunRequested
 from ..projections.run_state import SETTLED, RunState, fold
 from .admission import Admission, Place
 from .caller import Caller
+from .component import is_object
 from .copying import copy_cut
 from .definition import Definition
 from .errors import BusyError, EngineError, StateError
@@ -298,7 +299,7 @@ class Engine:
             return ""
         body = msgspec.json.decode(bodies[at].data)
         error = body.get("error")
-        return str(error["message"] if isinstance(error, dict) else body.get("message", ""))
+        return str(error["message"] if is_object(error) else body.get("message", ""))
 
     def _hand_over(self, run_id: str, execution: Execution) -> None:
         for request in self._stop_requests.pop(run_id, []):

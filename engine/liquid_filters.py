@@ -17,13 +17,11 @@ from liquid.builtin.filters import array, string
 from liquid.filter import flatten
 from liquid.undefined import Undefined
 
-from .component import NodeError
+from .component import NodeError, is_list, is_object
 from .template_values import (
     OUTPUT_SIZE_MAX,
     check_number,
     fits,
-    is_list,
-    is_object,
     kind_of,
     limit_error,
     to_json_text,

@@ -21,6 +21,7 @@ from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, S
 from ..projections.run_state import RunState
 from ..projections.workflow_state import WorkflowState
 from .caller import Caller
+from .component import is_object
 from .cut import Cut, check_compatible, cut, last_good, reachable, replayable, replayed
 from .definition import Definition
 from .errors import NodeNotFoundError, StateError
@@ -295,7 +296,7 @@ def _number(original: RunState, workflow: WorkflowState, which: Which) -> int:
 def _checked_part(payload: dict[str, Any], trigger_type: str) -> dict[str, Any]:
     """Return what the trigger's schema is about: of a webhook call, the body it sent."""
     part = payload.get("webhook_payload") if trigger_type == "webhook" else payload
-    return part if isinstance(part, dict) else {"value": part}
+    return part if is_object(part) else {"value": part}
 
 
 def _request_facts(

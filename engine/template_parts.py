@@ -6,7 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from .template_values import SyntaxFault, fits, is_list, is_object, limit_error, to_text
+from .component import is_list, is_object
+from .template_values import SyntaxFault, fits, limit_error, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

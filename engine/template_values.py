@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Final, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
-from .component import NodeError
+from .component import NodeError, is_list, is_object
 
 if TYPE_CHECKING:
     from .component import Json
@@ -28,16 +28,6 @@ _encode = msgspec.json.Encoder().encode
 
 class SyntaxFault(Exception):
     """A template can't be compiled; the message is short and names the fault."""
-
-
-def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
-    """Say whether a value is a JSON object."""
-    return isinstance(value, dict)
-
-
-def is_list(value: Json) -> TypeGuard[list[Json] | tuple[Json, ...]]:
-    """Say whether a value is a JSON list; Liquid makes tuples of them now and then."""
-    return isinstance(value, (list, tuple))
 
 
 def limit_error(what: str) -> NodeError:

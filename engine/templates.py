@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .component import ConfigError
+from .component import ConfigError, is_list, is_object
 from .template_parts import (
     Evaluate,
     ListTemplate,
@@ -39,7 +39,7 @@ from .template_parts import (
     is_lookup,
     split_markup,
 )
-from .template_values import OUTPUT_SIZE_MAX, SyntaxFault, is_list, is_object
+from .template_values import OUTPUT_SIZE_MAX, SyntaxFault
 
 if TYPE_CHECKING:
     from .component import Json

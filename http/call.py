@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..engine.caller import Caller
+from ..engine.component import is_object
 from ..engine.fields import check_fields
 from ..journal.journal import RequestKey
 from . import strict_json
@@ -190,7 +191,7 @@ def read_struct(struct: type[S], value: Any, *, optional: bool) -> S:
         value = {}
     if value is None:
         raise RequestError(422, "parameter_missing", "A body is needed.")
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise RequestError(
             422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}
         )

@@ -12,6 +12,8 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from ..engine.component import is_list, is_object
+
 NESTING_MAX: Final = 64
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
@@ -84,12 +86,18 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check_nesting(value: Any) -> None:
     level: list[Any] = [value]
     for _ in range(NESTING_MAX + 1):
-        level = [item for item in level if isinstance(item, (dict, list))]
-        if not level:
+        inner: list[Any] = []
+        nested = False
+        for item in level:
+            if is_object(item):
+                inner.extend(item.values())
+                nested = True
+            elif is_list(item):
+                inner.extend(item)
+                nested = True
+        if not nested:
             return
-        level = [
-            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
-        ]
+        level = inner
     raise RecursionError
 
 

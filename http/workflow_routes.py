@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from ..engine.component import is_object
 from ..engine.definition import DefinitionError, compile_definition
 from ..engine.fields import check_fields
 from ..engine.workflows import WorkflowText
@@ -156,7 +157,7 @@ def _checked(app: App, struct: type[S], raw: Any) -> S:
     Raises:
         RequestError, DefinitionError: each fault with its path.
     """
-    if not isinstance(raw, dict):
+    if not is_object(raw):
         return read_struct(struct, raw, optional=False)
     made, errors = check_fields(struct, raw, "", closed=True)
     nodes, edges = raw.get("nodes"), raw.get("edges")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
-from ..component import ConfigError, EffectNode, Json, NodeConfig, PureNode, TriggerNode, WaitNode
+from ..component import (
+    ConfigError,
+    EffectNode,
+    Json,
+    NodeConfig,
+    PureNode,
+    TriggerNode,
+    WaitNode,
+    is_object,
+)
 from ..fields import check_fields
-from ..template_values import is_object
 from .conditions import BooleanCondition, NumberCondition, StringCondition
 from .control import Delay, Terminate
 from .switch import Switch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from ..component import Json, NodeError
-from ..template_values import is_list, is_object, kind_of
+from ..component import Json, NodeError, is_list, is_object
+from ..template_values import kind_of
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUMBER_LENGTH_MAX = 64

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -30,6 +30,8 @@ from ..component import (
     NodeConfig,
     NodeError,
     Outcome,
+    is_list,
+    is_object,
 )
 from ..egress import invalid_request, parse_target
 from ..outbound import (
@@ -312,11 +314,11 @@ def _can_be_stored(value: Json) -> bool:
             if isinstance(item, int):
                 if not _INT_MIN <= item <= _INT_MAX:
                     return False
-            elif isinstance(item, dict):
-                inner.extend(cast("dict[str, Json]", item).values())
+            elif is_object(item):
+                inner.extend(item.values())
                 nested = True
-            elif isinstance(item, list):
-                inner.extend(cast("list[Json]", item))
+            elif is_list(item):
+                inner.extend(item)
                 nested = True
         if nested and depth == JSON_DEPTH_MAX:
             return False

@@ -439,7 +439,8 @@ def test_views_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     modes: dict[str, int] = {}
 
     async def main() -> None:
-        async with served(tmp_path):
+        async with served(tmp_path) as (journal, views):
+            await views.wait_for(journal.head)
             modes.update(await asyncio.to_thread(_modes, tmp_path))
 
     asyncio.run(main())

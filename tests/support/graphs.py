@@ -211,7 +211,7 @@ def cases(draw: st.DrawFn, *, terminates: bool = False) -> Case:
     for index in range(1, total + 1):
         name = f"n{index}"
         kind = draw(st.sampled_from(kinds))
-        count = min(draw(st.sampled_from([1, 1, 1, 2, 2, 3])), index, edges_left)
+        count = min(draw(st.sampled_from([1, 1, 1, 1, 2, 2, 2, 3, 0])), index, edges_left)
         # One in a while stands alone, and what only it leads to is dead as well.
         sources = draw(
             st.lists(st.integers(0, index - 1), min_size=count, max_size=count, unique=True)

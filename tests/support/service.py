@@ -236,7 +236,7 @@ class Endpoint:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, its name
                 """Say nothing."""
 
         class Server(ThreadingHTTPServer):

@@ -18,10 +18,11 @@ def settled(
 
 
 def standing(made: Graph, *nodes: NodeState) -> Frontier:
-    """Make the frontier of a run with these outcomes, in this order."""
+    """Make the frontier of a run with these outcomes, in this order; all began by name."""
     state = RunState("fl_run_x")
-    for node in nodes:
+    for node in sorted(nodes, key=lambda known: known.node):
         state.nodes[node.node] = node
+    for node in nodes:
         state.log.append(LogEntry("", node.node, "", "success", 0, 0, 1, "", "", 0, 0))
     return Frontier(made, state)
 
