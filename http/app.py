@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
-from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from ..journal.clock import IdSource
@@ -18,6 +17,7 @@ from .auth import Authenticator
 from .call import Answer, Call, answer
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import RequestError, body_of, refusal_of
+from .router import Router
 from .sending import send_answer, send_stream
 from .services import App
 
@@ -37,12 +37,11 @@ class Application:
         self._authenticator = authenticator
         self._ids = ids
         self._docs = f"{app.public_url}/docs"
-        routes = [
-            Route(endpoint.path, _Operation(self, endpoint), methods=[endpoint.method])
-            for endpoint in ENDPOINTS
+        routes: list[tuple[str, str, Endpoint | Page]] = [
+            *((endpoint.method, endpoint.path, endpoint) for endpoint in ENDPOINTS),
+            *(("GET", path, page) for path, page in pages.items()),
         ]
-        routes.extend(Route(path, _Page(page), methods=["GET"]) for path, page in pages.items())
-        self._routes = routes
+        self._router = Router(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,13 +53,11 @@ class Application:
         scope["refold.headers"] = headers
         scope["refold.request_id"] = request_id
         try:
-            for route in self._routes:
-                match, child = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(child)
-                    await route.endpoint(scope, receive, send)
-                    return
-            self._refuse_unknown(scope)
+            target, params = self._router.find(scope["method"], scope["path"])
+            if isinstance(target, Endpoint):
+                await self._operate(target, params, scope, receive, send)
+            else:
+                await send_answer(await target(), request_id, send)
         except _Gone:
             return
         except Exception as error:
@@ -73,13 +70,20 @@ class Application:
                 made = made.with_header(name, value)
             await send_answer(made, request_id, send)
 
-    async def operate(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _operate(
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Judge a request, hand it to its handler, and send the answer."""
         headers = scope["refold.headers"]
         call = Call(
             scope["method"],
             scope["path"],
-            scope["path_params"],
+            params,
             scope["query_string"],
             headers,
             scope["refold.request_id"],
@@ -128,43 +132,6 @@ class Application:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _refuse_unknown(self, scope: Scope) -> NoReturn:
-        allowed = sorted(
-            method
-            for route in self._routes
-            if route.matches(scope)[0] is Match.PARTIAL
-            for method in route.methods or ()
-        )
-        if allowed:
-            raise RequestError(
-                405,
-                "method_not_allowed",
-                f"This path takes {', '.join(allowed)}.",
-                headers={"Allow": ", ".join(allowed)},
-            )
-        raise RequestError(404, "resource_missing", "There is nothing at this path.")
-
 
 class _Gone(Exception):
     """The client hung up before its request was complete."""
-
-
-class _Operation:
-    """An endpoint as an ASGI application."""
-
-    def __init__(self, application: Application, endpoint: Endpoint) -> None:
-        self._application = application
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._application.operate(self._endpoint, scope, receive, send)
-
-
-class _Page:
-    """A document as an ASGI application."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_answer(await self._page(), scope["refold.request_id"], send)

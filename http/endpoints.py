@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Statuses of errors beside those that any route can answer."""
     scope: str = ""
     """The scope that a token needs, "" for a route without tokens."""
-    request: type[Any] | None = None
+    request: Any = None
     request_required: bool = False
     parameters: tuple[Query, ...] = ()
     other_media: tuple[str, ...] = ()
@@ -219,7 +219,7 @@ ENDPOINTS: Final = (
         handler=workflows.validate,
         summary="Check a definition without saving it",
         scope=WRITE,
-        request=wire.WorkflowCreate,
+        request=wire.JsonObject,
         request_required=True,
         answers={200: wire.Validation},
     ),
@@ -277,7 +277,7 @@ ENDPOINTS: Final = (
         handler=webhooks.receive,
         summary="Start a run by webhook",
         parameters=(KEY,),
-        request=dict[str, Any],
+        request=Any,
         answers={202: wire.Empty},
         refusals=(404, 409, 422),
     ),

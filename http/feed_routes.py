@@ -29,8 +29,8 @@ async def events(app: App, call: Call) -> Answer:
     loaded = await app.runs.find(call.principal.tenant, run_id, deleted_too=True)
     accept = (call.header(b"accept") or "").lower()
     after = _number(call.query.get("after"), "after")
+    last_seen = _number(call.header(b"last-event-id"), "Last-Event-ID")
     if "text/event-stream" in accept:
-        last_seen = _number(call.header(b"last-event-id"), "Last-Event-ID")
         seen = last_seen or after
         if loaded.state.is_ended and seen >= loaded.state.version:
             # What tells an EventSource, which connects again by itself, that it need not.

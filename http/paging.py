@@ -51,7 +51,7 @@ def read_time(name: str, text: str | None) -> int | None:
     Raises:
         RequestError: 422, it is not an RFC 3339 time.
     """
-    if not text:
+    if text is None:
         return None
     try:
         return from_wire(text)

@@ -17,7 +17,7 @@ from ..projections.views import WorkflowRow
 from ..projections.workflow_state import WorkflowState, fold
 from . import rendering, wire
 from .call import Answer, Call, answer, read_struct
-from .errors import RequestError, parameter_invalid
+from .errors import parameter_invalid
 from .paging import frame, read_page, read_time
 from .services import App
 from .times import to_wire
@@ -99,11 +99,13 @@ async def delete(app: App, call: Call) -> Answer:
 
 
 async def validate(app: App, call: Call) -> Answer:
-    """Say whether a definition could be saved, and every fault it has."""
-    raw = call.json()
+    """Say whether a definition could be saved, and every fault it has.
+
+    The body is that of a creation (`WorkflowCreate`), and may be any object.
+    """
     try:
-        _text_of(app, raw)
-    except (RequestError, DefinitionError) as error:
+        _text_of(app, call.json())
+    except DefinitionError as error:
         return answer(200, wire.Validation(False, _lines(error)))
     return answer(200, wire.Validation(True, []))
 
@@ -183,9 +185,7 @@ def _text_of(app: App, raw: Any) -> WorkflowText:
     )
 
 
-def _lines(error: RequestError | DefinitionError) -> list[str]:
-    if not error.errors:
-        return [str(error)]
+def _lines(error: DefinitionError) -> list[str]:
     return [
         f"{path}: {fault}" if path else fault
         for path, faults in error.errors.items()

@@ -26,6 +26,7 @@ SCHEMA: Final = """CREATE TABLE projection (
   leaf       BLOB NOT NULL,
   PRIMARY KEY (name, generation)
 ) STRICT;"""
+_DROPPED_AT_ONCE: Final = 2000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -118,9 +119,22 @@ def _show(connection: sqlite3.Connection, row: Generation) -> None:
 
 
 def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
-    """Forget a generation and drop its tables, a transaction each so that nobody waits long."""
+    """Drop the tables of a generation and forget it, in many transactions.
+
+    To drop a large table at once would hold up the live projector for seconds.
+    """
     for name in row.table_names():
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
+        for (index,) in connection.execute(
+            "SELECT name FROM sqlite_master "
+            "WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
+            (name,),
+        ).fetchall():
+            connection.execute(f"DROP INDEX {index}")
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
+            some = f"SELECT rowid FROM {name} LIMIT {_DROPPED_AT_ONCE}"
+            while connection.execute(f"DELETE FROM {name} WHERE rowid IN ({some})").rowcount:
+                pass
+            connection.execute(f"DROP TABLE {name}")
     connection.execute(
         "DELETE FROM projection WHERE name = ? AND generation = ?", (row.name, row.generation)
     )

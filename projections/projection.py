@@ -40,7 +40,7 @@ class Table(msgspec.Struct, frozen=True):
     key: str
     """The columns that order the rows for the digest, separated by commas."""
     ddl: Sequence[str]
-    """CREATE TABLE first, then its indexes."""
+    """CREATE TABLE first, then its indexes. The table has row ids."""
 
     def statements(self, generation: int) -> list[str]:
         """Return the DDL of one generation."""

@@ -47,7 +47,7 @@ from .views_file import (
 
 WRITE_SECONDS: Final = 0.02
 """How long one write transaction should take at most."""
-_PAGE_MIN: Final = 100
+_PAGE_MIN: Final = 250
 _PAGE_MAX: Final = 2000
 _FLIP_MAX: Final = 500
 """How many events the transaction that flips may still have to apply."""
@@ -138,12 +138,14 @@ class _Build:
         """Catch up, flip, and return the generations that were live before."""
         while True:
             page = self._journal.page(self._position, self._page)
-            if len(page) < _FLIP_MAX and (replaced := self._flip(page)) is not None:
+            is_near = len(page) < min(self._page, _FLIP_MAX)
+            if is_near and (replaced := self._flip(page)) is not None:
                 return replaced
             if not page:
                 continue
-            began = time.perf_counter()
             with transaction(self._connection):
+                # The wait for the lock is not counted: others wait only while it is held.
+                began = time.perf_counter()
                 self._apply(page)
             self._adapt(time.perf_counter() - began)
             if self._report is not None:
@@ -154,10 +156,10 @@ class _Build:
         with transaction(self._connection):
             # The live projector stands still now, and the journal holds all that it has applied.
             read_to = page[-1].position if page else self._position
-            page = [*page, *self._journal.page(read_to, _FLIP_MAX)]
-            if len(page) >= 2 * _FLIP_MAX:
+            rest = self._journal.page(read_to, _FLIP_MAX)
+            if len(rest) >= _FLIP_MAX:
                 return None
-            self._apply(page)
+            self._apply([*page, *rest])
             live = live_generations(self._connection)
             replaced = [live[row.name] for row in self._rows]
             for old, new in zip(replaced, self._rows, strict=True):

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from .projection import Projection
 VIEWS_FILE: Final = "views.db"
 LOCK_FILE: Final = "views.lock"
 BUSY_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.001
 _APPLICATION_ID: Final = 0x52465657  # "RFVW"
 _FORMAT: Final = 1
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -79,13 +81,34 @@ def _code(error: BaseException) -> int:
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None]:
     """Make everything inside one write, or nothing of it."""
-    connection.execute("BEGIN IMMEDIATE")
+    _begin(connection)
     try:
         yield
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock, looking for it every millisecond.
+
+    SQLite looks ever more rarely, up to ten times a second, and would miss the short gaps between
+    the steps of a rebuild.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 @contextmanager

@@ -158,6 +158,7 @@ def test_a_cursor_ends_also_when_the_last_page_is_full(
         ("from=2025-10-31T12:00:00", "from"),
         ("to=2025-13-01T00:00:00Z", "to"),
         ("to=12345", "to"),
+        ("to=", "to"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(client: Client, query: str, name: str) -> None:

@@ -43,6 +43,8 @@ def workflow(client: Client) -> str:
         ("PATCH", "/workflows/x", "DELETE, GET, HEAD, PUT"),
         ("POST", "/workflows/runs/x", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
+        ("GET", "/workflows/validate", "POST"),
+        ("POST", "/workflows/runs/versions", "GET, HEAD"),
         ("OPTIONS", "/openapi.json", "GET, HEAD"),
     ],
 )

@@ -332,6 +332,15 @@ def test_a_body_without_the_required_fields_is_refused(
         assert set(refused(client.post("/workflows", body), 422, code)) == paths
 
 
+@pytest.mark.parametrize("body", [None, [], "x"])
+def test_what_is_no_object_cant_be_validated(client: Client, body: Any) -> None:
+    """A body that no definition can stand in is a bad request, not an invalid definition."""
+    code = "parameter_missing" if body is None else "parameter_invalid"
+    refused(client.post("/workflows/validate", body), 422, code)
+    reply = client.call("POST", "/workflows/validate", raw=b"{")
+    refused(reply, 400, "invalid_json")
+
+
 def test_a_good_definition_validates_and_is_not_saved(api: Service, client: Client) -> None:
     """Validation writes nothing."""
     with nothing_written(api):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.projections import run_state, workflow_state
 from refold.projections.applying import Applier
@@ -117,6 +118,30 @@ def test_each_run_and_log_row_says_what_the_fold_of_its_stream_says(
                 (g.attempt, g.position, g.body_at) for g in state.log
             ]
             assert {(r.tenant, r.workflow) for r in logged} <= {("acme", state.origin.workflow)}
+
+
+@pytest.mark.parametrize(
+    ("decisive", "status"),
+    [
+        (e.RunCancelRequested(code="cancelled"), "error"),
+        (kit.node_failed("n2"), "error"),
+        (kit.succeeded("n2", "failed"), "error"),
+        (kit.node_failed("n2", tolerated=1), "warning"),
+        (kit.STARTED, "warning"),
+    ],
+)
+def test_the_first_decisive_event_says_what_a_later_failure_is(
+    decisive: e.Facts, status: str
+) -> None:
+    """A failure beside a run that completes is a warning; beside one that fails, an error."""
+    history = kit.History()
+    history.request(kit.WORKFLOWS[0], "execute", "")
+    for facts in (decisive, kit.succeeded("n1", "completed"), kit.node_failed("n3")):
+        history.add(history.runs[0], facts, has_body=True)
+    assert run_state.fold(history.runs[0], history.events).log[-1].status == status
+    with kit.generation_of(RunsProjection(), history.events) as connection:
+        logged = connection.execute("SELECT status FROM log ORDER BY position DESC LIMIT 1")
+        assert logged.fetchone() == (status,)
 
 
 @given(kit.histories())

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from hypothesis import strategies as st
 
 from refold.journal import events as e
-from refold.projections.run_state import RunState
+from refold.journal.envelope import Recorded
 from tests.support.graphs import LIMITS, TRIGGER, Case, Expected, cases, expect, payload
 from tests.support.simulated import CALLER, Endpoint, Simulated
 from tests.support.virtual_time import run_virtually
@@ -37,6 +37,7 @@ PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
 pytestmark = pytest.mark.timeout(1800)
 # In CI the law has 1,000 examples, where lesser properties make do with the profile's number.
 EXAMPLES = max(1000, settings().max_examples) if PROFILE == "ci" else settings().max_examples
+SCOPED = (e.NodeStarted, e.NodeSucceeded, e.NodeFailed, e.NodeInterrupted)
 LAW = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -53,11 +54,13 @@ class Shown:
     nodes: dict[str, Expected]
     """The settled and failed nodes; an interrupted one came to nothing."""
     attempts: dict[str, int]
+    log: Sequence[tuple[str, str, int]]
 
 
 async def show(sim: Simulated, run_id: str) -> Shown:
     """Wait for a run's end and read what it came to."""
     state = await sim.ended(run_id)
+    assert_nothing_starts_after_the_end(await sim.journal.read_stream(run_id, limit=100_000))
     bodies = await sim.bodies(state)
     nodes: dict[str, Expected] = {}
     for name, known in state.nodes.items():
@@ -68,7 +71,25 @@ async def show(sim: Simulated, run_id: str) -> Shown:
         output = None if name == TRIGGER else bodies[name]
         nodes[name] = Expected(known.phase, known.handle, output, ends)
     attempts = {name: known.attempt for name, known in state.nodes.items()}
-    return Shown(state.status, state.failed_node, nodes, attempts)
+    log = [(entry.node, entry.status, entry.attempt) for entry in state.log]
+    return Shown(state.status, state.failed_node, nodes, attempts, log)
+
+
+def assert_nothing_starts_after_the_end(events: Sequence[Recorded]) -> None:
+    """See that no node and no attempt begins after what decided that the run is over."""
+    attempts: dict[str, int] = {}
+    is_over = False
+    for x in events:
+        facts = x.facts
+        if not isinstance(facts, SCOPED):
+            continue
+        assert not is_over or facts.attempt <= attempts.get(facts.node, 0)
+        attempts[facts.node] = facts.attempt
+        if isinstance(facts, e.NodeFailed):
+            assert not (is_over and facts.retried)
+            is_over |= not facts.retried and not facts.tolerated
+        elif isinstance(facts, e.NodeSucceeded):
+            is_over |= facts.ends != ""
 
 
 def decisive(expected: Mapping[str, Expected]) -> set[str]:
@@ -104,8 +125,14 @@ def assert_as_expected(case: Case, shown: Shown, expected: Mapping[str, Expected
 async def executed_in(sim: Simulated, run_id: str) -> set[str]:
     """Return the nodes of which a run has events of its own, replayed ones left aside."""
     events = await sim.journal.read_stream(run_id, limit=100_000)
-    scoped = (e.NodeStarted, e.NodeSucceeded, e.NodeFailed, e.NodeInterrupted)
-    return {x.facts.node for x in events if isinstance(x.facts, scoped) and not x.src}
+    return {x.facts.node for x in events if isinstance(x.facts, SCOPED) and not x.src}
+
+
+async def node_events(sim: Simulated, run_id: str, nodes: Collection[str]) -> list[tuple[str, str]]:
+    """Return the node-scoped events of some nodes, which no `run.*` event is."""
+    events = await sim.journal.read_stream(run_id, limit=100_000)
+    named = [(x.facts.type, str(getattr(x.facts, "node", ""))) for x in events]
+    return [x for x in named if x[1] in nodes and not x[0].startswith("run.")]
 
 
 async def log_of(
@@ -189,6 +216,8 @@ async def check_resume(
     assert_as_expected(case, after, expected)
     assert (await sim.state(original)).version == length
     assert await copied_log(sim, resumed) == await log_of(sim, original, kept)
+    replayed = await node_events(sim, resumed, kept)
+    assert replayed == await node_events(sim, original, kept)
     assert sim.endpoint.faults == []
     await check_clean_run(case, failing, kept, after)
     return resumed

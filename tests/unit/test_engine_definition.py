@@ -15,10 +15,8 @@ SWITCH = node("s", "switch", value="x", cases=[{"handle": "one", "equals": "x"}]
 
 
 def compiled(nodes: Any, edges: Any = (), nodes_max: int = 500) -> Definition:
-    """Compile with a default limit."""
-    return compile_definition(
-        nodes, list(edges) if isinstance(edges, tuple) else edges, nodes_max=nodes_max
-    )
+    """Compile with a default limit; no edges is an empty array."""
+    return compile_definition(nodes, edges or [], nodes_max=nodes_max)
 
 
 def faults(nodes: Any, edges: Any = (), nodes_max: int = 500) -> dict[str, list[str]]:
@@ -33,7 +31,7 @@ def faults(nodes: Any, edges: Any = (), nodes_max: int = 500) -> dict[str, list[
     [
         ([], [], "nodes", "at least one node"),
         ({}, [], "nodes", "must be an array"),
-        ([TRIGGER], {}, "edges", "must be an array"),
+        ([TRIGGER], {"a": 1}, "edges", "must be an array"),
         (["x"], [], "nodes[0]", "must be an object"),
         ([TRIGGER], ["x"], "edges[0]", "must be an object"),
         ([TRIGGER, {"id": "a", "type": "webhook", "data": [1]}], [], "nodes[1].data", "object"),

@@ -172,6 +172,29 @@ def test_waits_are_ended_by_a_failure() -> None:
     assert ran.seconds == 1.0
 
 
+def test_of_two_waits_that_end_together_the_second_is_ended_by_the_first() -> None:
+    """A retry that fails for good leaves no further attempt to the next in line."""
+    retry = {"max_attempts": 2, "initial_interval": 1}
+    ran, _, _ = run(
+        [
+            node(
+                "bad",
+                "number_condition",
+                left="{{ run.id }}",
+                operator="equals",
+                right=1,
+                retry=retry,
+            ),
+            call("again", retry=retry),
+        ],
+        line("start", "bad") + line("start", "again"),
+        {"again": [Reply(status=503, seconds=0)]},
+    )
+    assert ran.seconds == 1.0
+    assert ran.phases == {"start": "succeeded", "bad": "failed", "again": "interrupted"}
+    assert len(ran.sim.endpoint.calls) == 1
+
+
 @pytest.mark.parametrize("handle", [None, "error"])
 def test_a_tolerated_failure_goes_on_and_is_the_node_s_value(handle: str | None) -> None:
     """By its error edge, or by a plain edge where it has no other."""
