@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from refold.engine import errors as engine_errors
+from refold.engine.component import is_list, is_object
 from refold.engine.errors import StateCode
 from refold.http.docs_page import ERROR_CODES
 from refold.http.endpoints import ENDPOINTS
@@ -67,10 +68,11 @@ def document(client: Client) -> Any:
 
 
 def _refs(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        found = {value["$ref"]} if isinstance(value.get("$ref"), str) else set[str]()
+    if is_object(value):
+        named = value.get("$ref")
+        found = {named} if isinstance(named, str) else set[str]()
         return found.union(*map(_refs, value.values()))
-    return set[str]().union(*map(_refs, value)) if isinstance(value, list) else set()
+    return set[str]().union(*map(_refs, value)) if is_list(value) else set[str]()
 
 
 def _routes_table() -> str:

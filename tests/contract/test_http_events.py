@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ def _events(text: bytes) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 @contextmanager
-def _tail(service: Service, org: str, path: str) -> Iterator[http.client.HTTPResponse]:
+def _tail(service: Service, org: str, path: str) -> Generator[http.client.HTTPResponse, None, None]:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     connection.request("GET", path, headers=SSE | {"Authorization": f"Bearer {token(org)}"})
     try:

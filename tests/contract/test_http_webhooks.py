@@ -55,7 +55,7 @@ def test_any_json_is_a_payload(client: Client, anyone: Client, hook: str, payloa
     raw = b"" if payload is None else None
     reply = anyone.call("POST", hook, payload, raw=raw)
     shown = followed(client, reply.headers["x-run-id"])
-    expected = {} if payload is None else payload
+    expected: Any = {} if payload is None else payload
     assert shown["trigger_payload"]["webhook_payload"] == expected
 
 

@@ -318,7 +318,7 @@ def test_faults_of_fields_and_of_the_definition_come_together(api: Service, clie
 @pytest.mark.parametrize(
     ("body", "code", "paths"),
     [
-        (None, "parameter_missing", set()),
+        (None, "parameter_missing", set[str]()),
         ({}, "parameter_missing", {"name", "nodes", "edges"}),
         ({"name": "x"}, "parameter_missing", {"nodes", "edges"}),
         ([], "parameter_invalid", {""}),

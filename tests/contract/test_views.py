@@ -28,7 +28,11 @@ from refold.projections.runs_projection import RunsProjection
 from refold.projections.views import open_views
 from refold.projections.views_file import VIEWS_FILE
 from tests.support.journal_kit import opened
-from tests.support.projection_kit import STARTED, new_run, node_failed, run_commits, succeeded
+from tests.support.projection_kit import (
+    FAILED,
+    new_run,
+    run_commits,
+)
 from tests.support.views_kit import (
     WORKFLOW,
     add_runs,
@@ -39,8 +43,6 @@ from tests.support.views_kit import (
     served,
     viewed,
 )
-
-FAILED = (STARTED, succeeded("n1"), node_failed("n2"), e.RunFailed(code="http_error", node="n2"))
 
 
 def test_a_list_shows_everything_that_was_durable_when_it_was_asked_for(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from refold.journal import events as e
 from refold.journal.journal import Commit, NewEvent, StreamWrite
 from refold.journal.sqlite_file import JOURNAL_FILE
 from refold.projections.errors import (
@@ -23,7 +22,7 @@ from refold.projections.errors import (
 )
 from refold.projections.views_file import VIEWS_FILE, rebuild_lock
 from tests.support.journal_kit import META, NEW_IDS, opened
-from tests.support.projection_kit import STARTED, run_commits
+from tests.support.projection_kit import FAILED, STARTED, run_commits
 from tests.support.views_kit import (
     WORKFLOW,
     add_bulk,
@@ -36,8 +35,6 @@ from tests.support.views_kit import (
     served,
     viewed,
 )
-
-FAILED = (STARTED, succeeded("n1"), node_failed("n2"), e.RunFailed(code="http_error", node="n2"))
 
 
 def test_deleted_views_come_back_the_same(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
@@ -52,7 +52,7 @@ def position(service: Service) -> int:
 
 
 @contextmanager
-def nothing_written(service: Service) -> Iterator[None]:
+def nothing_written(service: Service) -> Generator[None, None, None]:
     """See that a block leaves the journal as it was."""
     before = position(service)
     yield
@@ -76,7 +76,7 @@ class Gate:
 
 
 @contextmanager
-def held(status: int = 200) -> Iterator[tuple[Gate, str]]:
+def held(status: int = 200) -> Generator[tuple[Gate, str], None, None]:
     """Serve a gate; whatever still waits at the end is let go."""
     gate = Gate(status)
     with endpoint(gate) as made:
@@ -90,7 +90,7 @@ def exchange(port: int, request: bytes) -> bytes:
     """Send bytes on a connection of their own and return all that comes until it is closed."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(request)
-        parts = []
+        parts: list[bytes] = []
         while part := connection.recv(65536):
             parts.append(part)
     return b"".join(parts)

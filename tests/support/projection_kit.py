@@ -91,6 +91,13 @@ def request(workflow: str, origin: str = "execute", root: str = "") -> e.RunRequ
 
 STARTED = e.RunStarted(limit_us=1, started_at=START_US + 1)
 COMPLETED = e.RunCompleted(node="")
+FAILED: Sequence[e.Facts] = (
+    STARTED,
+    succeeded("n1"),
+    node_failed("n2"),
+    e.RunFailed(code="http_error", node="n2"),
+)
+"""What follows the request of a run that fails."""
 RUN_FACTS: Sequence[e.Facts] = (
     STARTED,
     COMPLETED,
