@@ -27,14 +27,15 @@ from hypothesis.stateful import (
 
 from tests.support.http_kit import hook_path, key, refused
 from tests.support.machine_driver import Driver, Keyed, Sink
-from tests.support.machine_model import Graph, Run, Workflow, changed, cut, graphs, reachable
+from tests.support.machine_model import Graph, Run, State, Workflow, changed, cut, graphs, reachable
 from tests.support.service import Reply, Service, running
 
-EXAMPLES = {"dev": 10, "ci": 30, "full": 400}
+EXAMPLES = {"dev": 6, "ci": 20, "full": 400}
 STEPS = {"dev": 25, "ci": 30, "full": 50}
 PICK = st.integers(0, 999)
 """Which one, counted from the newest."""
 BEHAVIOURS = st.sampled_from(["ok", "ok", "ok", "fail", "fail", "hold"])
+OK: tuple[State, str] = ("ok", "")
 SCRIPTS = st.fixed_dictionaries({f"n{number}": BEHAVIOURS for number in range(1, 6)})
 _tenants = count(1)
 
@@ -176,6 +177,7 @@ class Machine(RuleBasedStateMachine):
     def execute(self, pick: int, flag: bool, keyed: bool) -> None:
         """Start a run and follow it until it ends or waits."""
         workflow = self._workflow(pick)
+        self.driver.settle_conflicts((workflow.graph, flag, {}, frozenset()))
         path = f"/workflows/{workflow.workflow_id}/execute"
         reply = self._post(path, {"context": {"flag": flag}}, workflow, keyed=keyed)
         if self._refused_start(workflow, reply):
@@ -196,6 +198,7 @@ class Machine(RuleBasedStateMachine):
         workflow = self._workflow(pick)
         if workflow.deleted or workflow.graph.kind("t") != "hook":
             return
+        self.driver.settle_conflicts((workflow.graph, flag, {}, frozenset()))
         path = hook_path(self.driver.client, workflow.workflow_id)
         reply = self.driver.client.post(path, {"flag": flag})
         if self._refused_start(workflow, reply):
@@ -226,6 +229,9 @@ class Machine(RuleBasedStateMachine):
     def rerun(self, pick: int, original: bool, keyed: bool) -> None:
         """Run again with the same payload."""
         run, workflow = self._run(pick)
+        version = run.version if original else len(workflow.versions)
+        graph = workflow.versions[version - 1]
+        self.driver.settle_conflicts((graph, run.flag, {}, frozenset()))
         body = {"definition": "original"} if original else None
         path = f"/workflows/runs/{run.run_id}/rerun"
         reply = self._post(path, body, workflow, keyed=keyed)
@@ -237,9 +243,7 @@ class Machine(RuleBasedStateMachine):
             return
         assert reply.status == 202, reply.body
         shown = reply.json["new_run"]
-        version = run.version if original else len(workflow.versions)
         assert (shown["workflow_version"], shown["workflow"]["version"]) == (version, version)
-        graph = workflow.versions[version - 1]
         more = {"version": version, "original": run.run_id}
         self._begin(workflow, shown["id"], graph, run.flag, "rerun", **more)
 
@@ -277,15 +281,16 @@ class Machine(RuleBasedStateMachine):
             "dry_run": dry,
             "allow_completed": completed_too,
         }
+        kept = cut(run, chosen) if chosen in run.graph.nodes else {}
+        version = len(workflow.versions) if current else run.version
+        graph = workflow.versions[version - 1]
+        self.driver.settle_conflicts((graph, run.flag, kept, frozenset()))
         path = f"/workflows/runs/{run.run_id}/resume-from/{chosen}"
         reply = self._post(path, body, workflow, keyed=keyed and not dry)
         refusal = self._resume_refusal(run, workflow, chosen, current, completed_too)
         if refusal is not None:
             refused(reply, *refusal)
             return
-        kept = cut(run, chosen)
-        version = len(workflow.versions) if current else run.version
-        graph = workflow.versions[version - 1]
         if dry:
             assert reply.status == 200, reply.body
             assert reply.json["replayed"] == [n for n in run.graph.nodes if n in kept]
@@ -338,6 +343,8 @@ class Machine(RuleBasedStateMachine):
         """Let the endpoint answer what it has held back."""
         for run in self.runs:
             if run.held:
+                released = run.settled | dict.fromkeys(run.held, OK)
+                self.driver.settle_conflicts((run.graph, run.flag, released, frozenset()))
                 self.driver.let_go(run)
                 self.driver.advance(run)
 
@@ -374,6 +381,25 @@ class Machine(RuleBasedStateMachine):
     def script_all(self, script: dict[str, Any]) -> None:
         """Change how the endpoint answers from now on."""
         self.sink.behaviours.update(script)
+
+    @rule(
+        kind=st.sampled_from(["call", "retry", "tolerant", "once", "once"]),
+        crash=st.booleans(),
+        then=BEHAVIOURS,
+        resumed=st.booleans(),
+    )
+    def restart_during_a_call(self, kind: Any, crash: bool, then: Any, resumed: bool) -> None:
+        """End the process while a call is on the wire; it may end otherwise the next time."""
+        kinds = (("t", "trigger"), ("n1", "call"), ("n2", kind), ("n3", "call"))
+        edges = (("t", "n1", ""), ("n1", "n2", ""), ("n2", "n3", ""))
+        self.script_all({"n1": "ok", "n2": "hold", "n3": "ok"})
+        self.create(Graph(kinds, edges), keyed=False)
+        self.execute(0, flag=True, keyed=False)
+        self.script_all({"n2": then})
+        self.restart(crash)
+        if resumed and self.runs[-1].status == "failed":
+            self.script_all({"n2": "ok"})
+            self.resume(0, 1, current=False, dry=False, completed_too=False, keyed=False)
 
     @rule(crash=st.booleans())
     def restart(self, crash: bool) -> None:

@@ -52,11 +52,12 @@ def test_a_change_that_came_while_a_workflow_was_read_is_in_it() -> None:
     async def scenario() -> None:
         sim = Simulated()
         workflow = await sim.define([TRIGGER], [])
+        await sim.workflows.find("acme", workflow)
         sim.journal.__class__ = SlowToTell
         pseudonyms = Pseudonyms(KEY)
         fresh = Workflows(sim.journal, sim.ids, pseudonyms, Sealer(KEY), sim.limits)
         found = asyncio.create_task(fresh.find("acme", workflow))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         await sim.workflows.change(CALLER, workflow, renamed, None)
         assert (await found).current.number == 2
         await sim.workflows.change(CALLER, workflow, renamed, None)
