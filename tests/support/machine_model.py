@@ -209,6 +209,10 @@ class Run:
         """The idempotency key of a node's calls."""
         return self.inherited.get(node, f"{self.run_id}:{node}:-:1")
 
+    def succeeded(self, node: str) -> bool:
+        """Whether a node has a success to carry on from."""
+        return node in self.settled and self.settled[node][0] == "ok"
+
     def doubts_beyond(self, kept: Settled) -> dict[str, str]:
         """The effect keys that a resume must use again."""
         found = {node: key for node, key in self.inherited.items() if node not in self.calls}
