@@ -16,7 +16,7 @@ from ..journal.errors import JournalError
 from ..projections.run_state import RunState, fold
 from . import rendering, wire
 from .call import Answer, Call, answer
-from .errors import RequestError, refusal_of
+from .errors import parameter_invalid, refusal_of
 from .paging import read_time
 from .services import App
 
@@ -43,14 +43,9 @@ async def execute(app: App, call: Call) -> Answer:
 
 async def get_run(app: App, call: Call) -> Answer:
     """Return a run with its logs, as it is at the newest durable event."""
-    include = call.query.get("include", "")
-    if include not in ("", "workflow"):
-        raise RequestError(
-            422,
-            "parameter_invalid",
-            "include must be 'workflow'.",
-            errors={"include": ["must be 'workflow'"]},
-        )
+    include = call.query.get("include")
+    if include not in (None, "workflow"):
+        raise parameter_invalid("include", "must be 'workflow'")
     loaded = await app.runs.find(call.principal.tenant, call.params["runId"])
     shown = await _show(app, loaded.state)
     if include:

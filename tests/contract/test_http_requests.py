@@ -44,7 +44,8 @@ def workflow(client: Client) -> str:
         ("POST", "/workflows/runs/x", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
         ("GET", "/workflows/validate", "POST"),
-        ("POST", "/workflows/runs/versions", "GET, HEAD"),
+        ("POST", "/workflows/runs/execute", "GET, HEAD"),
+        ("GET", "/workflows/webhooks/versions", "POST"),
         ("OPTIONS", "/openapi.json", "GET, HEAD"),
     ],
 )
