@@ -1,12 +1,15 @@
 """What a node component is: a typed configuration, compiled once, run many times.
 
 A component is a class; an instance is one configured node of one definition.
-Four kinds exist, told apart by base class, because the runner treats them differently:
+Seven kinds exist, told apart by base class, because the runner treats them differently:
 
 - `TriggerNode`  gives the run its first output from the trigger payload;
 - `PureNode`     computes its outcome from the context alone, and is fused with its neighbours;
 - `EffectNode`   touches the world: its start is on disk before `perform` is called;
-- `WaitNode`     succeeds after a time that it computes once, and that survives a restart.
+- `WaitNode`     succeeds after a time that it computes once, and that survives a restart;
+- `FormNode`     asks a person, and leaves by the button that was pressed;
+- `ChildNode`    starts a run of another workflow, and may wait for its end;
+- `IteratorNode` runs a graph of its own for each item of a list.
 
 Configurations are msgspec Structs. Unknown fields of a node's `data` are kept in the
 definition and ignored here, since editors store labels and colours beside the configuration.
@@ -108,6 +111,24 @@ class Call(Protocol):
     def outbound(self) -> Any:
         """The outgoing HTTP client with its egress guard (outbound.py)."""
 
+    @property
+    def mailer(self) -> Any:
+        """What sends mail by the configured server (mailer.py)."""
+
+    @property
+    def authorizations(self) -> Any:
+        """The stored grants of OAuth 2.0 (authorizations.py)."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose run it is."""
+        ...
+
+    @property
+    def authorization_id(self) -> str:
+        """The grant that the workflow names, "" without one."""
+        ...
+
 
 class _Node(ABC, Generic[C]):
     """What all kinds share: the component's name, its configuration type and its handles."""
@@ -164,3 +185,76 @@ class WaitNode(_Node[C]):
     @abstractmethod
     def finish(self, waited_us: int) -> Outcome:
         """Make the output once the time has passed."""
+
+
+class AnswerError(Exception):
+    """An answer does not fit its form: `errors` maps `action` or `values.<field>` to its faults."""
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__("; ".join(f"{path}: {', '.join(e)}" for path, e in errors.items()))
+        self.errors = {path: list(faults) for path, faults in errors.items()}
+
+
+class FormNode(_Node[C]):
+    """A node that waits until a person has answered, or its time is over."""
+
+    @abstractmethod
+    def ask(self, context: Context) -> dict[str, Json]:
+        """Render the form as it is shown and journaled; raise `NodeError` when it can't be.
+
+        What comes of an answer depends on this alone, so that a form keeps its meaning although
+        days and restarts lie between the question and the answer.
+        """
+
+    @abstractmethod
+    def timeout_us(self) -> int:
+        """Say how long the form stays open, in microseconds; 0 means without end."""
+
+    @abstractmethod
+    def answer(
+        self, form: dict[str, Json], action: str, values: dict[str, Json], by: str
+    ) -> Outcome:
+        """Make the outcome of an answer to an asked form; raise `AnswerError` if it doesn't fit."""
+
+    @abstractmethod
+    def expire(self, form: dict[str, Json]) -> Outcome:
+        """Make the outcome of a form that nobody answered in time."""
+
+
+class ChildRequest(msgspec.Struct, frozen=True):
+    """The run that a `ChildNode` asks for."""
+
+    workflow_id: str
+    payload: dict[str, Json]
+    waits: bool
+
+
+class ChildNode(_Node[C]):
+    """A node that starts a run of another workflow."""
+
+    workflow_id: str
+    """The other workflow, known when the definition is saved."""
+
+    @abstractmethod
+    def request(self, context: Context) -> ChildRequest:
+        """Render what to start; raise `NodeError` when it can't be."""
+
+
+class IteratorPlan(msgspec.Struct, frozen=True):
+    """What an `IteratorNode` is about to do."""
+
+    items: list[Json]
+    concurrency: int
+    """How many items are under way at a time; 1 is one after the other."""
+
+
+class IteratorNode(_Node[C]):
+    """A node that runs its body graph for each item of a list."""
+
+    nodes: Sequence[dict[str, Json]]
+    """The body's nodes as they stand in the definition, none of them a trigger."""
+    edges: Sequence[dict[str, Json]]
+
+    @abstractmethod
+    def plan(self, context: Context) -> IteratorPlan:
+        """Render the list; raise `NodeError` when it is none, or longer than the limit."""

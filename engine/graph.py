@@ -16,7 +16,9 @@ PLAIN: Final = ""
 """The handle of a plain edge; `null`, "" and `default` in a definition mean the same."""
 ERROR: Final = "error"
 """The handle that a tolerated failure leaves by."""
-RESERVED_IDS: Final = frozenset({"payload", "webhook_payload", "vault", "run", "trigger"})
+RESERVED_IDS: Final = frozenset(
+    {"index", "item", "payload", "webhook_payload", "vault", "run", "trigger"}
+)
 """Context roots, which a node's output must not hide (`trigger` may name the trigger itself)."""
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 

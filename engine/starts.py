@@ -308,6 +308,7 @@ def _request_facts(
 ) -> e.RunRequested:
     return e.RunRequested(
         chosen_node="",
+        depth=0,
         idempotency_digest=request.digest if request else "",
         idempotency_key=request.key if request else "",
         idempotency_scope=request.scope if request else "",
@@ -316,6 +317,9 @@ def _request_facts(
         origin=origin,
         original_run="",
         original_version=0,
+        parent_iteration="",
+        parent_node="",
+        parent_run="",
         payload_run="",
         replayed_total=0,
         trigger_type=trigger_type,

@@ -238,9 +238,13 @@ class Workflows:
     ) -> StreamWrite:
         facts = e.WorkflowDefined(
             active=int(text.is_active),
+            event_type="",
             idempotency_digest=request.digest if request else "",
             idempotency_key=request.key if request else "",
             idempotency_scope=request.scope if request else "",
+            next_at=0,
+            schedule="",
+            uses="",
             webhook_hash=self._pseudonyms.token(token) if token else "",
             workflow_version=number,
         )

@@ -5,7 +5,7 @@ change meaning; a change of form is a new schema number, and the old one stays r
 
 Rules of this file:
 
-1. A struct here holds *facts*: what folds need and nobody may erase. Strings and integers
+1. A struct of an event holds *facts*: what folds need and nobody may erase. Strings and integers
    only, all fields always present, absent is `""` or 0, flags are 0 or 1.
 2. User data (payloads, outputs, error text, definitions) is the event's *body*, kept apart.
 3. Fields stand in alphabetical order, since the facts are hashed as canonical JSON.
@@ -15,210 +15,104 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 
 from .errors import InvalidCommitError, UnknownEventError
+from .facts import INTEGER_MAX, Facts
+from .object_events import (
+    AuthorizationDefined,
+    AuthorizationDeleted,
+    AuthorizationRefreshed,
+    AuthorizationRefused,
+    JournalCreated,
+    KeyRotated,
+    KeyWrapped,
+    PayloadErased,
+    ScheduleFired,
+    VaultDefined,
+    VaultDeleted,
+    WorkflowDefined,
+    WorkflowDeleted,
+)
+from .run_events import (
+    ChildEnded,
+    ChildRequested,
+    InteractionRequested,
+    InteractionSubmitted,
+    IterationEnded,
+    IterationStarted,
+    NodeFailed,
+    NodeInterrupted,
+    NodeRetryScheduled,
+    NodeStarted,
+    NodeSucceeded,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunRequested,
+    RunStarted,
+    TimerFired,
+    TimerSet,
+)
 
-INTEGER_MAX: Final = 2**53 - 1
-"""The largest integer of an entry: what every JSON reader keeps exact."""
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
-    """The base of all events."""
-
-    type: ClassVar[str]
-    schema: ClassVar[int] = 1
-
-
-class JournalCreated(Facts, frozen=True):
-    """The first event of every journal. Body: none."""
-
-    type = "journal.created"
-    format: int
-    key_check: str
-    """HMAC of the journal's id under the service key: tells a wrong key at start."""
-
-
-class WorkflowDefined(Facts, frozen=True):
-    """A version of a workflow, whole. Body: the definition and who made it."""
-
-    type = "workflow.defined"
-    active: int
-    idempotency_digest: str
-    idempotency_key: str
-    idempotency_scope: str
-    webhook_hash: str
-    """Keyed hash of the webhook token, "" without a webhook trigger."""
-    workflow_version: int
-
-
-class WorkflowDeleted(Facts, frozen=True):
-    """A workflow is gone; its history stays. Body: who deleted it."""
-
-    type = "workflow.deleted"
-
-
-class RunRequested(Facts, frozen=True):
-    """A run was accepted. Body: the trigger payload (unless inherited) and who asked."""
-
-    type = "run.requested"
-    chosen_node: str
-    """The node resumed from, "" otherwise."""
-    idempotency_digest: str
-    idempotency_key: str
-    idempotency_scope: str
-    in_doubt: str
-    """Effect keys, space-separated, of calls of the original whose outcome nobody knows."""
-    kept: str
-    """A resume's kept nodes, space-separated: the consistent cut it starts from."""
-    origin: str
-    original_run: str
-    original_version: int
-    """The version of the original's stream that the cut was taken at."""
-    payload_run: str
-    """The run whose first body holds the trigger payload ("" = this one)."""
-    replayed_total: int
-    """How many events the cut replays into this stream."""
-    trigger_type: str
-    workflow: str
-    workflow_version: int
-
-
-class RunStarted(Facts, frozen=True):
-    """The first scheduling step of a run. Body: none."""
-
-    type = "run.started"
-    limit_us: int
-    """The run's time limit, counted from `started_at`."""
-    started_at: int
-
-
-class RunCompleted(Facts, frozen=True):
-    """Nothing was left to do, or a `terminate` said so. Body: none."""
-
-    type = "run.completed"
-    node: str
-    """The `terminate` that ended the run, "" otherwise."""
-
-
-class RunFailed(Facts, frozen=True):
-    """The first untolerated failure ended the run. Body: the message."""
-
-    type = "run.failed"
-    code: str
-    node: str
-
-
-class RunCancelRequested(Facts, frozen=True):
-    """Somebody, or the run's time limit, asked the run to stop. Body: who, and the message."""
-
-    type = "run.cancel_requested"
-    code: str
-    """`cancelled` or `run_timeout`."""
-
-
-class RunCancelled(Facts, frozen=True):
-    """A run ended because it was asked to. Body: the message."""
-
-    type = "run.cancelled"
-    code: str
-
-
-class NodeStarted(Facts, frozen=True):
-    """An attempt of a node with an effect or a wait begins. Body: its input, secrets masked."""
-
-    type = "node.started"
-    attempt: int
-    component: str
-    effect_key: str
-    iteration: str
-    node: str
-    started_at: int
-
-
-class NodeSucceeded(Facts, frozen=True):
-    """A node attempt succeeded. Body: its output."""
-
-    type = "node.succeeded"
-    attempt: int
-    component: str
-    ended_at: int
-    ends: str
-    """`completed` or `failed` where a `terminate` ends the run, else ""."""
-    handle: str
-    iteration: str
-    node: str
-    source_id: str
-    started_at: int
-
-
-class NodeFailed(Facts, frozen=True):
-    """A node attempt failed. Body: the error and what was received."""
-
-    type = "node.failed"
-    attempt: int
-    code: str
-    component: str
-    ended_at: int
-    iteration: str
-    node: str
-    retried: int
-    """1 where another attempt follows."""
-    source_id: str
-    started_at: int
-    tolerated: int
-    """1 where the run goes on without this node's success."""
-
-
-class NodeInterrupted(Facts, frozen=True):
-    """A node attempt was ended from outside. Body: the error."""
-
-    type = "node.interrupted"
-    attempt: int
-    code: str
-    component: str
-    ended_at: int
-    in_doubt: int
-    """1 where a call was on the wire and its outcome is unknown."""
-    iteration: str
-    node: str
-    source_id: str
-    started_at: int
-
-
-class NodeRetryScheduled(Facts, frozen=True):
-    """The next attempt of a node waits until `due_at`. Body: none."""
-
-    type = "node.retry_scheduled"
-    attempt: int
-    due_at: int
-    iteration: str
-    node: str
-
-
-class TimerSet(Facts, frozen=True):
-    """A node waits until `due_at`. Body: none."""
-
-    type = "timer.set"
-    due_at: int
-    iteration: str
-    node: str
-
-
-class TimerFired(Facts, frozen=True):
-    """A node's wait is over. Body: none."""
-
-    type = "timer.fired"
-    iteration: str
-    node: str
-
+__all__ = [
+    "CATALOGUE",
+    "INTEGER_MAX",
+    "RUN_ENDED",
+    "AuthorizationDefined",
+    "AuthorizationDeleted",
+    "AuthorizationRefreshed",
+    "AuthorizationRefused",
+    "ChildEnded",
+    "ChildRequested",
+    "Facts",
+    "InteractionRequested",
+    "InteractionSubmitted",
+    "IterationEnded",
+    "IterationStarted",
+    "JournalCreated",
+    "KeyRotated",
+    "KeyWrapped",
+    "NodeFailed",
+    "NodeInterrupted",
+    "NodeRetryScheduled",
+    "NodeStarted",
+    "NodeSucceeded",
+    "PayloadErased",
+    "RunCancelRequested",
+    "RunCancelled",
+    "RunCompleted",
+    "RunFailed",
+    "RunRequested",
+    "RunStarted",
+    "ScheduleFired",
+    "TimerFired",
+    "TimerSet",
+    "VaultDefined",
+    "VaultDeleted",
+    "WorkflowDefined",
+    "WorkflowDeleted",
+    "check_facts",
+    "decode_facts",
+]
 
 CATALOGUE: Final[tuple[type[Facts], ...]] = (
     JournalCreated,
+    KeyRotated,
+    PayloadErased,
     WorkflowDefined,
     WorkflowDeleted,
+    ScheduleFired,
+    VaultDefined,
+    VaultDeleted,
+    KeyWrapped,
+    AuthorizationDefined,
+    AuthorizationRefreshed,
+    AuthorizationRefused,
+    AuthorizationDeleted,
     RunRequested,
     RunStarted,
     RunCompleted,
@@ -232,6 +126,12 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
     NodeRetryScheduled,
     TimerSet,
     TimerFired,
+    InteractionRequested,
+    InteractionSubmitted,
+    ChildRequested,
+    ChildEnded,
+    IterationStarted,
+    IterationEnded,
 )
 RUN_ENDED: Final = frozenset({RunCompleted.type, RunFailed.type, RunCancelled.type})
 

@@ -56,6 +56,7 @@ def requested(workflow: str) -> NewEvent:
     """Make the event by which a run takes hold of its workflow."""
     facts = e.RunRequested(
         chosen_node="",
+        depth=0,
         idempotency_digest="",
         idempotency_key="",
         idempotency_scope="",
@@ -64,6 +65,9 @@ def requested(workflow: str) -> NewEvent:
         origin="execute",
         original_run="",
         original_version=0,
+        parent_iteration="",
+        parent_node="",
+        parent_run="",
         payload_run="",
         replayed_total=0,
         trigger_type="manual",

@@ -74,9 +74,13 @@ def defined(number: int, *, active: int = 1, webhook_hash: str = "") -> e.Workfl
     """Make the facts of a version of a workflow."""
     return e.WorkflowDefined(
         active=active,
+        event_type="",
         idempotency_digest="",
         idempotency_key="",
         idempotency_scope="",
+        next_at=0,
+        schedule="",
+        uses="",
         webhook_hash=webhook_hash,
         workflow_version=number,
     )

@@ -12,6 +12,7 @@ from refold.projections.run_state import RunState, fold
 RUN = "fl_run_a"
 _REQUESTED = e.RunRequested(
     chosen_node="",
+    depth=0,
     idempotency_digest="",
     idempotency_key="",
     idempotency_scope="",
@@ -20,6 +21,9 @@ _REQUESTED = e.RunRequested(
     origin="execute",
     original_run="",
     original_version=0,
+    parent_iteration="",
+    parent_node="",
+    parent_run="",
     payload_run="",
     replayed_total=0,
     trigger_type="manual",

@@ -14,6 +14,7 @@ from refold.projections.run_state import LogEntry, RunState
 
 REQUESTED = e.RunRequested(
     chosen_node="",
+    depth=0,
     idempotency_digest="",
     idempotency_key="",
     idempotency_scope="",
@@ -22,6 +23,9 @@ REQUESTED = e.RunRequested(
     origin="execute",
     original_run="",
     original_version=0,
+    parent_iteration="",
+    parent_node="",
+    parent_run="",
     payload_run="",
     replayed_total=0,
     trigger_type="manual",

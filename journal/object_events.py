@@ -1,0 +1,136 @@
+"""The events of all streams but the runs', in the form of the catalogue (events.py)."""
+
+from __future__ import annotations
+
+from .facts import Facts
+
+
+class JournalCreated(Facts, frozen=True):
+    """The first event of every journal. Body: none."""
+
+    type = "journal.created"
+    format: int
+    key_check: str
+    """HMAC of the journal's id under the service key: tells a wrong key at start."""
+
+
+class WorkflowDefined(Facts, frozen=True):
+    """A version of a workflow, whole. Body: the definition and who made it."""
+
+    type = "workflow.defined"
+    active: int
+    event_type: str
+    """The type of events that start it, "" without an event trigger."""
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    next_at: int
+    """When its schedule fires first, 0 without one."""
+    schedule: str
+    """The schedule as canonical JSON, "" without one."""
+    uses: str
+    """The workflows that its nodes name, space-separated."""
+    webhook_hash: str
+    """Keyed hash of the webhook token, "" without a webhook trigger."""
+    workflow_version: int
+
+
+class WorkflowDeleted(Facts, frozen=True):
+    """A workflow is gone; its history stays. Body: who deleted it."""
+
+    type = "workflow.deleted"
+
+
+class KeyRotated(Facts, frozen=True):
+    """The service key is another one. Body: what the first key made, sealed under the new one."""
+
+    type = "key.rotated"
+    key_check: str
+    """HMAC of the journal's id under the new service key."""
+    key_id: str
+
+
+class PayloadErased(Facts, frozen=True):
+    """Bodies are gone, in the same commit. Body: none."""
+
+    type = "payload.erased"
+    positions: str
+    """Where the bodies stood, space-separated."""
+    reason: str
+    target: str
+    """The stream that the erasure was asked for."""
+
+
+class ScheduleFired(Facts, frozen=True):
+    """A workflow's schedule came due; its run stands in the same commit. Body: none."""
+
+    type = "schedule.fired"
+    due_at: int
+    """The scheduled time that fired, the newest where several were missed."""
+    missed: int
+    """How many earlier firings it stands for, which no run was made of."""
+    next_at: int
+    """The next scheduled time, 0 for none."""
+    run: str
+    """The run that it made, "" where none was."""
+    skipped: str
+    """Why it made no run (`overlap`), "" where it did."""
+
+
+class VaultDefined(Facts, frozen=True):
+    """A vault item, whole, or a new secret of it. Body: who, its name, and the ciphertext."""
+
+    type = "vault.defined"
+    api_key_hash: str
+    """Keyed hash of an API key, "" for other secrets."""
+    expires_at: int
+    """0 for never."""
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    item_version: int
+
+
+class VaultDeleted(Facts, frozen=True):
+    """A vault item is gone, and its key with it. Body: who deleted it."""
+
+    type = "vault.deleted"
+
+
+class KeyWrapped(Facts, frozen=True):
+    """The data key of an item, under the service key. Body: the wrapped key; erased with it."""
+
+    type = "key.wrapped"
+    item_version: int
+    key_id: str
+    """Which service key wrapped it."""
+
+
+class AuthorizationDefined(Facts, frozen=True):
+    """A stored OAuth 2.0 grant. Body: who, provider, e-mail, and the ciphertext."""
+
+    type = "authorization.defined"
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    item_version: int
+
+
+class AuthorizationRefreshed(Facts, frozen=True):
+    """The provider gave a new refresh token. Body: the ciphertext."""
+
+    type = "authorization.refreshed"
+    item_version: int
+
+
+class AuthorizationRefused(Facts, frozen=True):
+    """The provider says that the grant is no longer good. Body: its error."""
+
+    type = "authorization.refused"
+    code: str
+
+
+class AuthorizationDeleted(Facts, frozen=True):
+    """A grant is gone, and its key with it. Body: who deleted it."""
+
+    type = "authorization.deleted"
