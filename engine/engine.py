@@ -24,8 +24,8 @@ from .copying import copy_cut
 from .definition import Definition
 from .errors import BusyError, EngineError, StateError
 from .execution import Execution, Services, StopRequest
+from .run_requests import Started
 from .runs import Runs
-from .starts import Started
 from .transcript import Snapshot, Transcript
 from .workflows import Workflows
 

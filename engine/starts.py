@@ -13,11 +13,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ..journal import events as e
-from ..journal import ids
-from ..journal.actors import Pseudonyms
 from ..journal.clock import IdSource
 from ..journal.envelope import Recorded
-from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, StreamWrite
+from ..journal.journal import Appended, Commit, Journal, RequestKey
 from ..projections.run_state import RunState
 from ..projections.workflow_state import WorkflowState
 from .caller import Caller
@@ -25,7 +23,8 @@ from .component import is_object
 from .cut import Cut, check_compatible, cut, last_good, reachable, replayable, replayed
 from .definition import Definition
 from .errors import NodeNotFoundError, StateError
-from .runs import LoadedRun, RunRequestBody, Runs
+from .run_requests import RunRequests, Started, accepted, request_facts
+from .runs import LoadedRun, Runs
 from .transcript import EVENTS_PER_COMMIT_MAX
 from .workflows import Workflows, check_payload, until_no_conflict
 
@@ -33,19 +32,6 @@ Which = Literal["original", "current"]
 _encode = msgspec.json.Encoder().encode
 # The request itself takes one place in the first commit.
 _FIRST_REPLAYED_MAX: Final = EVENTS_PER_COMMIT_MAX - 1
-
-
-class Started(msgspec.Struct, frozen=True):
-    """A run that was accepted, or had been accepted by an earlier call of the same request."""
-
-    run_id: str
-    events: Sequence[Recorded]
-    repeated: bool
-    body: bytes
-    """The body of `run.requested`, empty for a repeated call."""
-    payload: dict[str, Any]
-    """Empty for a repeated call."""
-    outputs: dict[str, Any]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -71,13 +57,13 @@ class Starts:
         self,
         journal: Journal,
         ids_: IdSource,
-        pseudonyms: Pseudonyms,
+        requests: RunRequests,
         workflows: Workflows,
         runs: Runs,
     ) -> None:
         self._journal = journal
         self._ids = ids_
-        self._pseudonyms = pseudonyms
+        self._requests = requests
         self._workflows = workflows
         self._runs = runs
 
@@ -108,7 +94,7 @@ class Starts:
             number = state.current.number
             definition = await self._workflows.definition(state, number)
             check_payload(definition, _checked_part(payload, trigger_type))
-            facts = _request_facts(state, number, origin, trigger_type, request)
+            facts = request_facts(state, number, origin, trigger_type, request)
             return await self._begin(caller, state, facts, payload, request)
 
         return await until_no_conflict(attempt)
@@ -138,7 +124,7 @@ class Starts:
                 definition = await self._workflows.definition(state, number)
                 check_payload(definition, _checked_part(payload, trigger_type))
             facts = msgspec.structs.replace(
-                _request_facts(state, number, "rerun", trigger_type, request),
+                request_facts(state, number, "rerun", trigger_type, request),
                 original_run=original.run_id,
                 original_version=original.version,
                 payload_run=original.origin.payload_run or original.run_id,
@@ -186,7 +172,7 @@ class Starts:
             replays = list(replayable(original.events, made.cut.kept))
             outputs = await self._kept_outputs(original.state, made.cut.kept)
             facts = msgspec.structs.replace(
-                _request_facts(
+                request_facts(
                     made.state,
                     made.number,
                     "resume",
@@ -268,19 +254,15 @@ class Starts:
         request: RequestKey | None,
         replays: Sequence[Recorded] = (),
     ) -> Started:
-        run_id = self._ids.new(ids.RUN)
-        inherited = facts.payload_run != ""
-        body = _encode(RunRequestBody(caller.subject, None if inherited else payload))
-        events = [NewEvent(self._ids.new(), facts, body)]
-        events.extend(
+        copies = [
             replayed(event, self._ids.new()) for event in islice(replays, _FIRST_REPLAYED_MAX)
-        )
-        write = StreamWrite(run_id, 0, events, caller.metadata(self._pseudonyms))
+        ]
+        write = self._requests.write(caller, facts, payload, copies)
         guard = (state.workflow_id, state.version)
         appended = await self._journal.append(Commit([write], guards=[guard], request=request))
-        if appended.repeated:
-            return _repeated(appended)
-        return Started(run_id, appended.events, False, body, payload, {})
+        return (
+            _repeated(appended) if appended.repeated else accepted(appended.events, write, payload)
+        )
 
 
 def _repeated(appended: Appended) -> Started:
@@ -297,32 +279,3 @@ def _checked_part(payload: dict[str, Any], trigger_type: str) -> dict[str, Any]:
     """Return what the trigger's schema is about: of a webhook call, the body it sent."""
     part = payload.get("webhook_payload") if trigger_type == "webhook" else payload
     return part if is_object(part) else {"value": part}
-
-
-def _request_facts(
-    state: WorkflowState,
-    number: int,
-    origin: str,
-    trigger_type: str,
-    request: RequestKey | None,
-) -> e.RunRequested:
-    return e.RunRequested(
-        chosen_node="",
-        depth=0,
-        idempotency_digest=request.digest if request else "",
-        idempotency_key=request.key if request else "",
-        idempotency_scope=request.scope if request else "",
-        in_doubt="",
-        kept="",
-        origin=origin,
-        original_run="",
-        original_version=0,
-        parent_iteration="",
-        parent_node="",
-        parent_run="",
-        payload_run="",
-        replayed_total=0,
-        trigger_type=trigger_type,
-        workflow=state.workflow_id,
-        workflow_version=number,
-    )

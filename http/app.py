@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from ..journal.clock import IdSource
 from .auth import Authenticator
 from .call import Answer, Call, answer
-from .endpoints import ENDPOINTS, Endpoint
+from .endpoint import Endpoint
+from .endpoints import ENDPOINTS
 from .errors import RequestError, body_of, refusal_of
 from .router import Router
 from .sending import send_answer, send_stream

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import UNSET
 
+from ..engine.authoring import VersionMismatchError
 from ..engine.definition import DefinitionError
 from ..engine.errors import (
     BusyError,
@@ -22,7 +23,6 @@ from ..engine.errors import (
     NotFoundError,
     StateError,
 )
-from ..engine.workflows import VersionMismatchError
 from ..journal.errors import (
     ConflictError,
     OverloadedError,

@@ -9,7 +9,8 @@ from typing import Any, Final, get_args
 import msgspec
 
 from . import wire
-from .endpoints import ENDPOINTS, Endpoint
+from .endpoint import Endpoint
+from .endpoints import ENDPOINTS
 from .errors import TYPES
 
 _REF: Final = "#/components/schemas/{name}"

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from ..engine.errors import EngineError
 from ..engine.execution import StopRequest
-from ..engine.starts import Started
+from ..engine.run_requests import Started
 from ..engine.transcript import Snapshot
 from ..journal.errors import JournalError
 from ..projections.run_state import RunState, fold

@@ -17,12 +17,14 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from ..engine.authoring import Authoring
 from ..engine.egress import EgressRules
 from ..engine.engine import Engine
 from ..engine.execution import Services
 from ..engine.limits import Limits
 from ..engine.nodes.control import Delay
 from ..engine.outbound import OutboundClient
+from ..engine.run_requests import RunRequests
 from ..engine.runs import Runs
 from ..engine.sealing import Sealer
 from ..engine.starts import Starts
@@ -151,9 +153,11 @@ async def assemble(
             max_response_bytes=settings.response_bytes_max,
         )
         pseudonyms = Pseudonyms(key)
-        workflows = Workflows(journal, ids, pseudonyms, Sealer(key), limits)
+        sealer = Sealer(key)
+        workflows = Workflows(journal, sealer)
+        authoring = Authoring(journal, ids, pseudonyms, sealer, limits, workflows)
         runs = Runs(journal, workflows)
-        starts = Starts(journal, ids, pseudonyms, workflows, runs)
+        starts = Starts(journal, ids, RunRequests(ids, pseudonyms), workflows, runs)
         services = Services(journal, clock, ids, LoopTimers(clock), outbound, limits)
         engine = Engine(services, workflows, runs)
         try:
@@ -162,6 +166,7 @@ async def assemble(
                     journal,
                     views,
                     workflows,
+                    authoring,
                     runs,
                     starts,
                     engine,

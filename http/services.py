@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from ..engine.authoring import Authoring
 from ..engine.engine import Engine
 from ..engine.runs import Runs
 from ..engine.starts import Starts
@@ -26,6 +27,7 @@ class App(msgspec.Struct, frozen=True):
     journal: SqliteJournal
     views: Views
     workflows: Workflows
+    authoring: Authoring
     runs: Runs
     starts: Starts
     engine: Engine

@@ -42,7 +42,7 @@ async def create(app: App, call: Call) -> Answer:
     raw = call.json()
     text = _text_of(app, raw)
     request = call.idempotency("workflows", "", raw)
-    appended = await app.workflows.create(call.caller, text, request)
+    appended = await app.authoring.create(call.caller, text, request)
     event = appended.events[0]
     assert isinstance(event.facts, WorkflowDefined)
     state = fold(event.stream, appended.events)
@@ -88,13 +88,13 @@ async def change(app: App, call: Call) -> Answer:
     def edit(text: WorkflowText) -> WorkflowText:
         return msgspec.structs.replace(text, **fields)
 
-    state = await app.workflows.change(call.caller, call.params["workflowId"], edit, expected)
+    state = await app.authoring.change(call.caller, call.params["workflowId"], edit, expected)
     return await _shown(app, call, state)
 
 
 async def delete(app: App, call: Call) -> Answer:
     """Delete a workflow that nothing uses."""
-    await app.workflows.delete(call.caller, call.params["workflowId"])
+    await app.authoring.delete(call.caller, call.params["workflowId"])
     return NO_BODY
 
 
@@ -165,7 +165,7 @@ def _checked(app: App, struct: type[S], raw: Any) -> S:
     nodes, edges = raw.get("nodes"), raw.get("edges")
     if nodes is not None and edges is not None:
         try:
-            compile_definition(nodes, edges, nodes_max=app.workflows.nodes_max)
+            compile_definition(nodes, edges, nodes_max=app.authoring.nodes_max)
         except DefinitionError as error:
             errors = error.errors | errors
     if made is None or errors:

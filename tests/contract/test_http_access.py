@@ -11,7 +11,8 @@ import jwt
 import pytest
 
 from refold.http.auth import SCOPES
-from refold.http.endpoints import ENDPOINTS, Endpoint
+from refold.http.endpoint import Endpoint
+from refold.http.endpoints import ENDPOINTS
 from tests.support.http_kit import calling, create, nothing_written, quick, refused, run
 from tests.support.service import SECRET, Client, Service, token
 from tests.support.service import Endpoint as Sink

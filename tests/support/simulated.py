@@ -15,14 +15,16 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from refold.engine.authoring import Authoring
 from refold.engine.caller import Caller
 from refold.engine.engine import Engine
 from refold.engine.execution import Services, StopRequest
 from refold.engine.limits import Limits
 from refold.engine.outbound import OutboundError, OutboundResponse
+from refold.engine.run_requests import RunRequests, Started
 from refold.engine.runs import Runs
 from refold.engine.sealing import Sealer
-from refold.engine.starts import Started, Starts, Which
+from refold.engine.starts import Starts, Which
 from refold.engine.timers import LoopTimers
 from refold.engine.workflows import Workflows, WorkflowText
 from refold.journal import events as e
@@ -193,9 +195,19 @@ class Simulated:
         self.endpoint.journal, self.endpoint.clock = self.journal, self.clock
         self.limits = limits or Limits()
         pseudonyms = Pseudonyms(KEY)
-        self.workflows = Workflows(self.journal, self.ids, pseudonyms, Sealer(KEY), self.limits)
+        sealer = Sealer(KEY)
+        self.workflows = Workflows(self.journal, sealer)
+        self.authoring = Authoring(
+            self.journal, self.ids, pseudonyms, sealer, self.limits, self.workflows
+        )
         self.runs = Runs(self.journal, self.workflows)
-        self.starts = Starts(self.journal, self.ids, pseudonyms, self.workflows, self.runs)
+        self.starts = Starts(
+            self.journal,
+            self.ids,
+            RunRequests(self.ids, pseudonyms),
+            self.workflows,
+            self.runs,
+        )
         timers = LoopTimers(self.clock)
         self.services = Services(
             self.journal, self.clock, self.ids, timers, self.endpoint, self.limits
@@ -210,7 +222,7 @@ class Simulated:
     ) -> str:
         """Save a workflow and return its id."""
         text = WorkflowText(name="simulated", nodes=list(nodes), edges=list(edges))
-        appended = await self.workflows.create(caller, text, None)
+        appended = await self.authoring.create(caller, text, None)
         return appended.events[0].stream
 
     async def execute(

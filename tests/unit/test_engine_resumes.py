@@ -174,7 +174,7 @@ def test_a_resume_on_the_edited_workflow_runs_what_it_says_now() -> None:
             nodes = [TRIGGER, call("a"), call("x"), call("y")]
             return WorkflowText(name="new", nodes=nodes, edges=line("start", "a", "x", "y"))
 
-        await sim.workflows.change(CALLER, workflow, edit, None)
+        await sim.authoring.change(CALLER, workflow, edit, None)
         plan = await sim.starts.plan_resume(CALLER, original, "a", "current", allow_completed=False)
         assert (plan.replayed, plan.executed) == (("start", "a"), ("x", "y"))
         state = await sim.ended(await sim.resume(original, "a", "current"))

@@ -54,13 +54,12 @@ def test_a_change_that_came_while_a_workflow_was_read_is_in_it() -> None:
         workflow = await sim.define([TRIGGER], [])
         await sim.workflows.find("acme", workflow)
         sim.journal.__class__ = SlowToTell
-        pseudonyms = Pseudonyms(KEY)
-        fresh = Workflows(sim.journal, sim.ids, pseudonyms, Sealer(KEY), sim.limits)
+        fresh = Workflows(sim.journal, Sealer(KEY))
         found = asyncio.create_task(fresh.find("acme", workflow))
         await asyncio.sleep(1.5)
-        await sim.workflows.change(CALLER, workflow, renamed, None)
+        await sim.authoring.change(CALLER, workflow, renamed, None)
         assert (await found).current.number == 2
-        await sim.workflows.change(CALLER, workflow, renamed, None)
+        await sim.authoring.change(CALLER, workflow, renamed, None)
         assert (await fresh.find("acme", workflow)).current.number == 3
 
     run_virtually(scenario())
@@ -72,7 +71,7 @@ def test_concurrent_changes_are_versions_one_after_the_other() -> None:
     async def scenario() -> None:
         sim = Simulated(commit_seconds=0.1)
         workflow = await sim.define([TRIGGER], [])
-        changes = [sim.workflows.change(CALLER, workflow, renamed, None) for _ in range(4)]
+        changes = [sim.authoring.change(CALLER, workflow, renamed, None) for _ in range(4)]
         states = await asyncio.gather(*changes)
         assert max(state.current.number for state in states) == 5
 
@@ -87,10 +86,10 @@ def test_a_workflow_in_use_is_not_deleted_and_its_runs_outlive_it() -> None:
         workflow = await sim.define([TRIGGER, call("a")], line("start", "a"))
         run_id = await sim.execute(workflow)
         with pytest.raises(StateError) as used:
-            await sim.workflows.delete(CALLER, workflow)
+            await sim.authoring.delete(CALLER, workflow)
         assert used.value.code == "workflow_in_use"
         await sim.ended(run_id)
-        await sim.workflows.delete(CALLER, workflow)
+        await sim.authoring.delete(CALLER, workflow)
         for tenant in ("acme", "other"):
             with pytest.raises(NotFoundError):
                 await sim.workflows.find(tenant, workflow)
@@ -117,7 +116,7 @@ def test_a_run_and_a_change_at_one_moment_agree_on_the_version() -> None:
             )
 
         changed, run_id = await asyncio.gather(
-            sim.workflows.change(CALLER, workflow, longer, None), sim.execute(workflow)
+            sim.authoring.change(CALLER, workflow, longer, None), sim.execute(workflow)
         )
         state = await sim.ended(run_id)
         assert changed.current.number == 2
@@ -138,7 +137,7 @@ def test_a_webhook_token_is_sealed_and_kept_through_changes() -> None:
         token = sim.workflows.token(workflow, first)
         assert token is not None
         assert token.startswith("whsec_")
-        changed = await sim.workflows.change(CALLER, workflow, renamed, None)
+        changed = await sim.authoring.change(CALLER, workflow, renamed, None)
         assert sim.workflows.token(workflow, await sim.workflows.body(changed, 2)) == token
         stored = await sim.journal.read_bodies([1, 2])
         assert all(token.encode() not in body.data for body in stored.values())
@@ -157,6 +156,6 @@ def test_another_tenant_s_workflow_is_unknown() -> None:
         with pytest.raises(NotFoundError):
             await sim.execute(workflow, caller=Caller("other", "eve", "r"))
         with pytest.raises(NotFoundError):
-            await sim.workflows.change(Caller("other", "eve", "r"), workflow, renamed, None)
+            await sim.authoring.change(Caller("other", "eve", "r"), workflow, renamed, None)
 
     run_virtually(scenario())
