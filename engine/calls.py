@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from ..projections.node_state import Place
 from .component import EffectNode, Json, NodeError, Outcome
 from .definition import Step
-from .limits import Limits
 from .outbound import OutboundResponse
 
 Result = Outcome | NodeError
@@ -45,11 +45,16 @@ class EffectCall(msgspec.Struct, frozen=True):
     effect_key: str
     timeout_s: float
     outbound: Outbound
+    mailer: Any
+    authorizations: Any
+    tenant: str
+    authorization_id: str
 
 
 class PlannedCall(msgspec.Struct, frozen=True):
     """A call whose start is noted."""
 
+    place: Place
     step: Step
     effect_key: str
     context: dict[str, Json]
@@ -59,16 +64,17 @@ class Calls:
     """Plans, begins and ends the calls of one run."""
 
     def __init__(
-        self, run_id: str, outbound: Outbound, limits: Limits, wake: Callable[[], None]
+        self, run_id: str, lend: Callable[[str, float], EffectCall], seconds_max: float
     ) -> None:
-        """`wake` is called whenever there is a result to take."""
+        """`lend` makes what a node gets, of its effect key and its time limit in seconds."""
         self._run_id = run_id
-        self._outbound = outbound
-        self._seconds_max = limits.node_seconds_max
-        self._wake = wake
+        self._lend = lend
+        self._seconds_max = seconds_max
+        self.wake: Callable[[], None] = _nobody_waits
+        """Called whenever there is a result to take."""
         self._planned: list[PlannedCall] = []
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._results: list[tuple[Step, Result]] = []
+        self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._results: list[tuple[Place, Result]] = []
 
     @property
     def any_open(self) -> bool:
@@ -82,28 +88,27 @@ class Calls:
     def begin(self) -> None:
         """Let the planned calls begin, whose starts are durable now."""
         for call in self._planned:
-            name = call.step.node
-            self._tasks[name] = asyncio.create_task(
-                self._perform(call), name=f"{self._run_id}:{name}"
+            self._tasks[call.place] = asyncio.create_task(
+                self._perform(call), name=f"{self._run_id}:{call.step.node}"
             )
         self._planned.clear()
 
-    def take(self) -> list[tuple[Step, Result]]:
+    def take(self) -> list[tuple[Place, Result]]:
         """Return the results that came since, in the order in which they came."""
         results, self._results = self._results, []
         # A call that was cut off may still bring a result, of which nobody wants to hear.
         return [
-            (step, result)
-            for step, result in results
-            if self._tasks.pop(step.node, None) is not None
+            (place, result)
+            for place, result in results
+            if self._tasks.pop(place, None) is not None
         ]
 
-    def cut_off(self) -> list[str]:
-        """End the calls that have no result yet and return their nodes."""
-        finished = {step.node for step, _ in self._results}
-        late = [name for name in self._tasks if name not in finished]
-        for name in late:
-            self._tasks.pop(name).cancel()
+    def cut_off(self) -> list[Place]:
+        """End the calls that have no result yet and return their places."""
+        finished = {place for place, _ in self._results}
+        late = [place for place in self._tasks if place not in finished]
+        for place in late:
+            self._tasks.pop(place).cancel()
         return late
 
     def abandon(self) -> None:
@@ -120,16 +125,19 @@ class Calls:
         result: Result
         try:
             async with asyncio.timeout(limit):
-                lent = EffectCall(call.effect_key, limit, self._outbound)
-                result = await node.perform(call.context, lent)
+                result = await node.perform(call.context, self._lend(call.effect_key, limit))
         except TimeoutError:
             result = NodeError("timeout", f"Node '{step.node}' timed out after {limit:g} s.")
         except NodeError as error:
             result = error
         except Exception as error:
             result = unexpected(self._run_id, step.node, error)
-        self._results.append((step, result))
-        self._wake()
+        self._results.append((call.place, result))
+        self.wake()
+
+
+def _nobody_waits() -> None:
+    """Nothing to wake yet."""
 
 
 def unexpected(run_id: str, node: str, error: Exception) -> NodeError:

@@ -18,7 +18,9 @@ import msgspec
 from ..journal import events as e
 from ..journal.envelope import Recorded, source
 from ..journal.journal import NewEvent
-from ..projections.run_state import SETTLED, NodeState, RunState
+from ..projections.node_state import SETTLED, NodeState
+from ..projections.run_state import RunState
+from .decider import place_of
 from .errors import NodeNotCompletedError, StateError
 from .graph import Graph
 
@@ -30,6 +32,12 @@ NODE_SCOPED: Final = (
     e.NodeRetryScheduled,
     e.TimerSet,
     e.TimerFired,
+    e.InteractionRequested,
+    e.InteractionSubmitted,
+    e.ChildRequested,
+    e.ChildEnded,
+    e.IterationStarted,
+    e.IterationEnded,
 )
 _OUTCOMES: Final = (e.NodeSucceeded, e.NodeFailed, e.NodeInterrupted)
 
@@ -104,16 +112,16 @@ def doubts(state: RunState, kept: Iterable[str]) -> tuple[str, ...]:
     passed on.
     """
     settled = set(kept)
-    open_keys = {key.split(":")[1]: key for key in state.origin.in_doubt.split()}
-    for node in state.nodes.values():
+    open_keys = {place_of(key): key for key in state.origin.in_doubt.split()}
+    for node in (*state.nodes.values(), *state.inner.values()):
         if not node.effect_key:
             # No call was made here, so what is in doubt still is.
             continue
         if node.in_doubt:
-            open_keys[node.node] = node.effect_key
+            open_keys[node.place] = node.effect_key
         else:
-            open_keys.pop(node.node, None)
-    return tuple(key for node, key in open_keys.items() if node not in settled)
+            open_keys.pop(node.place, None)
+    return tuple(key for (_, node), key in open_keys.items() if node not in settled)
 
 
 def check_compatible(

@@ -24,10 +24,12 @@ from typing import Literal
 import msgspec
 
 from ..journal import events as e
-from ..projections.run_state import OPEN, NodeState, RunState
+from ..projections.node_state import ITERATOR, NodeState, Place
+from ..projections.run_state import RunState
 from .policy import SECOND_US, NodePolicy
 
 INTERRUPTED = "interrupted"
+IDLE = ("waiting", "retrying", "asked", "child")
 EFFECT_CALLS = 1
 """The last part of an effect key: the number of the call within the node, all have one."""
 
@@ -35,7 +37,7 @@ EFFECT_CALLS = 1
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """Which attempt of which node a result belongs to, and when it began and ended."""
 
-    node: str
+    place: Place
     component: str
     number: int
     started_at: int
@@ -50,8 +52,8 @@ def succeeded(attempt: Attempt, handle: str, ends: str) -> e.NodeSucceeded:
         ended_at=attempt.ended_at,
         ends=ends,
         handle=handle,
-        iteration="",
-        node=attempt.node,
+        iteration=attempt.place[0],
+        node=attempt.place[1],
         source_id="",
         started_at=attempt.started_at,
     )
@@ -73,8 +75,8 @@ def failed(
         code=code,
         component=attempt.component,
         ended_at=attempt.ended_at,
-        iteration="",
-        node=attempt.node,
+        iteration=attempt.place[0],
+        node=attempt.place[1],
         retried=int(again),
         source_id="",
         started_at=attempt.started_at,
@@ -85,8 +87,8 @@ def failed(
     return failure, e.NodeRetryScheduled(
         attempt=attempt.number + 1,
         due_at=attempt.ended_at + retry.wait_us(attempt.number),
-        iteration="",
-        node=attempt.node,
+        iteration=attempt.place[0],
+        node=attempt.place[1],
     )
 
 
@@ -98,7 +100,7 @@ def interrupted(node: NodeState, code: str, now: int, *, in_doubt: bool) -> e.No
         component=node.component,
         ended_at=now,
         in_doubt=int(in_doubt),
-        iteration="",
+        iteration=node.iteration,
         node=node.node,
         source_id="",
         started_at=node.started_at,
@@ -113,20 +115,33 @@ def ending_code(state: RunState) -> str:
 
 
 def waits(state: RunState) -> list[NodeState]:
-    """Return the nodes that wait for a time: delays and retries."""
-    return [node for node in state.nodes.values() if node.phase in ("waiting", "retrying")]
+    """Return the nodes that wait for a time: delays, retries, and forms that close."""
+    return [
+        node
+        for node in state.open.values()
+        if node.phase in ("waiting", "retrying") or (node.phase == "asked" and node.due_at)
+    ]
 
 
-def waits_to_end(state: RunState) -> list[NodeState]:
-    """Return the waits that a stopping run doesn't wait for."""
-    return waits(state) if state.is_stopping else []
+def to_end(state: RunState) -> list[NodeState]:
+    """Return what a stopping run does not wait for: delays, retries, forms and children.
+
+    An iterator is ended when nothing inside any iterator is open any more.
+    """
+    if not state.is_stopping:
+        return []
+    idle = [node for node in state.open.values() if node.phase in IDLE]
+    if any(node.component != ITERATOR and node.phase not in IDLE for node in state.open.values()):
+        return idle
+    inner_first = sorted(state.open.values(), key=lambda node: -len(node.iteration))
+    return idle + [node for node in inner_first if node.phase not in IDLE]
 
 
 def conclusion(
     state: RunState, *, anything_ready: bool
 ) -> e.RunCompleted | e.RunFailed | e.RunCancelled | None:
     """Return the run's last event once nothing of it is open, else None."""
-    if any(node.phase in OPEN for node in state.nodes.values()):
+    if state.open:
         return None
     ending = state.ending
     if ending is not None and ending.is_asked_for:
@@ -150,6 +165,7 @@ def after_crash(
     if node.phase == "retrying" and not node.due_at and not state.is_stopping:
         return "reschedule"
     if node.phase != "started":
+        # Forms, children and iterators go on by themselves from what is recorded.
         return "none"
     if state.cancelling:
         return "end"
@@ -162,33 +178,40 @@ def rescheduled(node: NodeState, policy: NodePolicy, now: int) -> e.NodeRetrySch
     """Schedule a retry whose failure became durable and whose time didn't."""
     wait_us = policy.retry.wait_us(node.attempt) if policy.retry else 0
     return e.NodeRetryScheduled(
-        attempt=node.attempt + 1, due_at=now + wait_us, iteration="", node=node.node
+        attempt=node.attempt + 1, due_at=now + wait_us, iteration=node.iteration, node=node.node
     )
 
 
 def is_past(state: RunState, now: int) -> bool:
     """Tell whether the run's own time is over and nothing has been done about it yet."""
-    return not state.cancelling and now >= deadline(state)
+    return not state.cancelling and not state.paused_at and now >= deadline(state)
 
 
-def effect_key(state: RunState, node: str) -> str:
+def effect_key(state: RunState, place: Place) -> str:
     """Return the idempotency key of a node's call.
 
     It is the same for every retry and recovery of a run, and the original's where the outcome
     of the original's call is in doubt, so that the receiver can tell a repeat.
     """
     for key in state.origin.in_doubt.split():
-        if key.split(":")[1] == node:
+        if place_of(key) == place:
             return key
-    known = state.nodes.get(node)
+    known = state.at(place)
     if known is not None and known.effect_key:
         return known.effect_key
-    return f"{state.run_id}:{node}:-:{EFFECT_CALLS}"
+    iteration, node = place
+    return f"{state.run_id}:{node}:{iteration or '-'}:{EFFECT_CALLS}"
+
+
+def place_of(key: str) -> Place:
+    """Return the place that an effect key was made for."""
+    _, node, iteration, _ = key.split(":")
+    return "" if iteration == "-" else iteration, node
 
 
 def deadline(state: RunState) -> int:
-    """Return when the run's time is over, in microseconds."""
-    return state.started_at + state.limit_us
+    """Return when the run's time is over, in microseconds; waiting for people does not count."""
+    return state.started_at + state.limit_us + state.paused_us
 
 
 def wait_us(duration_us: int, policy: NodePolicy) -> tuple[int, bool]:

@@ -10,21 +10,23 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
+from ..journal import ids
+from ..journal.actors import Pseudonyms
 from ..journal.errors import ConflictError, StoreClosedError
 from ..journal.events import RunRequested
-from ..projections.run_state import SETTLED, RunState, fold
+from ..projections.run_state import RunState, fold
 from .admission import Admission, Place
 from .caller import Caller
-from .component import is_object
+from .children import Children
 from .copying import copy_cut
 from .definition import Definition
 from .errors import BusyError, EngineError, StateError
-from .execution import Execution, Services, StopRequest
-from .run_requests import Started
+from .execution import Execution, Services
+from .memory import Memory, recall
+from .requests import Request
+from .run_requests import RunRequests, Started
 from .runs import Runs
 from .transcript import Snapshot, Transcript
 from .workflows import Workflows
@@ -38,18 +40,29 @@ _log = logging.getLogger("refold.engine")
 class Engine:
     """Runs everything that is not finished."""
 
-    def __init__(self, services: Services, workflows: Workflows, runs: Runs) -> None:
+    def __init__(
+        self,
+        services: Services,
+        workflows: Workflows,
+        runs: Runs,
+        requests: RunRequests,
+        pseudonyms: Pseudonyms,
+    ) -> None:
         self._services = services
         self._workflows = workflows
         self._runs = runs
+        self.children: Final = Children(
+            services.journal, workflows, runs, requests, pseudonyms, services.limits, self
+        )
+        """The runs that other runs started."""
         self._admission = Admission(services.limits)
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._parked: dict[str, Callable[[], None]] = {}
+        self._parked: dict[str, tuple[Place, Callable[[], None]]] = {}
         self._unfinished: set[str] = set()
         self._setbacks: Counter[str] = Counter()
         self._watchers: dict[str, set[asyncio.Future[Snapshot | None]]] = {}
-        self._stop_requests: dict[str, list[StopRequest]] = {}
+        self._requests: dict[str, list[Request]] = {}
         self._is_stopping = False
 
     @property
@@ -69,7 +82,9 @@ class Engine:
 
     async def recover(self) -> int:
         """Take up every unfinished run that the journal knows of; returns how many there are."""
-        holds = await self._services.journal.holds()
+        holds = [
+            hold for hold in await self._services.journal.holds() if ids.is_run(hold.holder)
+        ]
         for hold in holds:
             if hold.holder not in self._unfinished:
                 # Whose run it is becomes known when it is loaded; until then all share a queue.
@@ -115,12 +130,13 @@ class Engine:
         future.add_done_callback(forget)
         return future
 
-    async def cancel(self, caller: Caller, request: StopRequest, run_id: str) -> None:
-        """Ask a run to stop; returns once the request is durable.
+    async def ask(self, caller: Caller, request: Request, run_id: str) -> None:
+        """Ask a run to stop, or answer its form; returns once that is durable.
 
         Raises:
             NotFoundError: there is no such run.
-            StateError: `run_already_finished`.
+            StateError: `run_already_finished`, `interaction_closed`.
+            NodeNotFoundError, InvalidError: the answer fits no form.
             BusyError: the service is stopping.
         """
         loaded = await self._runs.find(caller.tenant, run_id)
@@ -132,7 +148,7 @@ class Engine:
         if self._is_stopping:
             raise _stopping()
         self._unfinished.add(run_id)
-        self._stop_requests.setdefault(run_id, []).append(request)
+        self._requests.setdefault(run_id, []).append(request)
         active = self._active.get(run_id)
         if active is not None:
             self._hand_over(run_id, active)
@@ -146,7 +162,7 @@ class Engine:
     async def stop(self, seconds: float) -> None:
         """Begin nothing new, let calls on the wire finish within `seconds`, then let go."""
         self._is_stopping = True
-        for cancel_timer in self._parked.values():
+        for _, cancel_timer in self._parked.values():
             cancel_timer()
         for execution in self._active.values():
             execution.halt()
@@ -159,7 +175,7 @@ class Engine:
         for watchers in list(self._watchers.values()):
             for watcher in list(watchers):
                 watcher.cancel()
-        for run_id in list(self._stop_requests):
+        for run_id in list(self._requests):
             self._refuse(run_id, _stopping())
 
     # Places
@@ -179,7 +195,7 @@ class Engine:
         run_id = place.run_id
         execution: Execution | None = None
         is_ended = False
-        due = 0
+        due: int | None = None
         try:
             execution = await self._prepare(run_id, started)
             if execution is None:
@@ -213,20 +229,22 @@ class Engine:
         return self._services.clock.now_us() + rest
 
     def _leave(
-        self, place: Place, execution: Execution | None, due: int, *, is_ended: bool
+        self, place: Place, execution: Execution | None, due: int | None, *, is_ended: bool
     ) -> None:
         run_id = place.run_id
         self._active.pop(run_id, None)
         self._tasks.pop(run_id, None)
         self._admission.leave(run_id)
         if execution is not None:
-            untaken = execution.untaken_stop_requests()
+            untaken = execution.inbox.take_untaken()
             if untaken:
-                self._stop_requests.setdefault(run_id, []).extend(untaken)
+                self._requests.setdefault(run_id, []).extend(untaken)
         if is_ended:
             self._unfinished.discard(run_id)
             self._refuse(run_id, _already_finished())
             self._tell_watchers(run_id, execution.snapshot if execution else None)
+            if execution is not None and execution.state.origin.parent_run:
+                self._tell_parent(execution.state.origin.parent_run, run_id)
         elif self._is_stopping:
             self._refuse(run_id, _stopping())
         else:
@@ -234,17 +252,36 @@ class Engine:
         while not self._is_stopping and (admitted := self._admission.next_admitted()):
             self._activate(admitted)
 
-    def _park(self, place: Place, due: int) -> None:
-        def wake() -> None:
-            self._parked.pop(place.run_id, None)
+    def _park(self, place: Place, due: int | None) -> None:
+        """Let a run rest until a time, or (None) until somebody wakes it."""
+        run_id = place.run_id
+        if due is None and self._requests.get(run_id):
+            # Something came in while it was leaving.
             self._enter(place)
+            return
+        cancel = _nothing_to_cancel
+        if due is not None:
+            cancel = self._services.timers.call_at(due, lambda: self._wake(run_id))
+        self._parked[run_id] = place, cancel
 
-        self._parked[place.run_id] = self._services.timers.call_at(due, wake)
+    def _wake(self, run_id: str) -> None:
+        """Let a parked run go on."""
+        parked = self._unpark(run_id)
+        if parked is not None:
+            self._enter(parked)
 
-    def _unpark(self, run_id: str) -> None:
-        cancel_timer = self._parked.pop(run_id, None)
-        if cancel_timer is not None:
-            cancel_timer()
+    def _unpark(self, run_id: str) -> Place | None:
+        place, cancel_timer = self._parked.pop(run_id, (None, _nothing_to_cancel))
+        cancel_timer()
+        return place
+
+    def _tell_parent(self, parent_id: str, run_id: str) -> None:
+        """Tell a run that a child of it has ended; one that is not active looks by itself."""
+        parent = self._active.get(parent_id)
+        if parent is not None:
+            parent.inbox.child_ended(run_id)
+        else:
+            self._wake(parent_id)
 
     # One run
 
@@ -263,8 +300,8 @@ class Engine:
         services = self._services
         transcript = Transcript(services.journal, services.clock, services.ids, state, None)
         await copy_cut(services.journal, transcript, services.ids)
-        outputs, message = await self._outputs(state), await self._message(state)
-        return Execution(services, transcript, definition, payload, outputs, message)
+        memory = await recall(services.journal, state)
+        return Execution(services, self.children, transcript, definition, payload, memory)
 
     async def _fresh(self, started: Started, state: RunState) -> Execution:
         """Make the execution of a run that was just accepted, without reading it back."""
@@ -275,41 +312,22 @@ class Engine:
         services = self._services
         transcript = Transcript(services.journal, services.clock, services.ids, state, snapshot)
         definition = await self._definition(state)
-        return Execution(services, transcript, definition, started.payload, started.outputs)
+        memory = Memory({("", node): output for node, output in started.outputs.items()})
+        return Execution(services, self.children, transcript, definition, started.payload, memory)
 
     async def _definition(self, state: RunState) -> Definition:
         request = state.origin
         workflow = await self._workflows.find(state.tenant, request.workflow, deleted_too=True)
         return await self._workflows.definition(workflow, request.workflow_version)
 
-    async def _outputs(self, state: RunState) -> dict[str, Any]:
-        """Read what the settled nodes passed on; of an erased output only that it was erased."""
-        positions = {n.node: n.body_at for n in state.nodes.values() if n.phase in SETTLED}
-        bodies = await self._services.journal.read_bodies(list(positions.values()))
-        return {
-            node: msgspec.json.decode(bodies[at].data) if at in bodies else {"erased": True}
-            for node, at in positions.items()
-        }
-
-    async def _message(self, state: RunState) -> str:
-        """Read the error message of a run that was ending when it was interrupted."""
-        at = 0 if state.ending is None else state.ending.body_at
-        bodies = await self._services.journal.read_bodies([at])
-        if at not in bodies:
-            return ""
-        body = msgspec.json.decode(bodies[at].data)
-        error = body.get("error")
-        return str(error["message"] if is_object(error) else body.get("message", ""))
-
     def _hand_over(self, run_id: str, execution: Execution) -> None:
-        for request in self._stop_requests.pop(run_id, []):
-            execution.request_stop(request)
+        for request in self._requests.pop(run_id, []):
+            execution.inbox.put(request)
 
     def _refuse(self, run_id: str, error: EngineError) -> None:
-        """Answer the stop requests that nothing will come of."""
-        for request in self._stop_requests.pop(run_id, []):
-            if not request.accepted.done():
-                request.accepted.set_exception(error)
+        """Answer the requests that nothing will come of."""
+        for request in self._requests.pop(run_id, []):
+            request.refuse(error)
 
     def _tell_watchers(self, run_id: str, snapshot: Snapshot | None) -> None:
         for watcher in self._watchers.pop(run_id, set()):
@@ -323,3 +341,7 @@ def _already_finished() -> StateError:
 
 def _stopping() -> BusyError:
     return BusyError("The service is stopping.")
+
+
+def _nothing_to_cancel() -> None:
+    """Of a run that rests until somebody wakes it."""

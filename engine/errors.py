@@ -66,6 +66,11 @@ StateCode = Literal[
     "run_not_failed",
     "definition_incompatible",
     "payload_erased",
+    "interaction_closed",
+    "vault_name_taken",
+    "vault_full",
+    "vault_key_configured",
+    "rotation_running",
 ]
 
 

@@ -2,35 +2,37 @@
 
 A scheduling step runs every pure node up to the next effects, appends everything that came of it
 together with the starts of those effects, and only then lets the effects begin. When nothing but
-time is missing the run is parked: it leaves memory, and continues later as after a crash.
+time, people or other runs are missing the run is parked: it leaves memory, and continues later as
+after a crash.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from ..journal import events as e
 from ..journal.clock import Clock, IdSource
-from ..journal.journal import Journal, Metadata
-from ..projections.run_state import SETTLED, NodeState
+from ..journal.journal import Journal
+from ..projections.node_state import NodeState, Place
 from . import decider
-from .calls import Calls, Outbound, PlannedCall, Result, encode_result, unexpected
-from .component import EffectNode, Json, NodeError, Outcome, TriggerNode, WaitNode
-from .decider import Attempt
-from .definition import Definition, Step
-from .frontier import Frontier
+from .calls import Calls, EffectCall, Outbound
+from .component import Json
+from .definition import Definition
+from .errors import EngineError
+from .family import Family
 from .limits import Limits
+from .memory import Memory
 from .policy import SECOND_US
+from .progress import Progress
+from .requests import AnswerRequest, Inbox
 from .timers import Timers
 from .transcript import EVENTS_PER_COMMIT_MAX, Snapshot, Transcript
 
 SLICE_US: Final = 20_000
 """How long a run computes before it lets others have the event loop."""
-_decode = msgspec.json.Decoder().decode
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -42,15 +44,8 @@ class Services(msgspec.Struct, frozen=True):
     timers: Timers
     outbound: Outbound
     limits: Limits
-
-
-class StopRequest(msgspec.Struct, frozen=True):
-    """Somebody asks the run to stop."""
-
-    subject: str
-    meta: Metadata
-    accepted: asyncio.Future[None]
-    """Done once the request is durable; holds the refusal where it never will be."""
+    mailer: Any = None
+    authorizations: Any = None
 
 
 class Execution:
@@ -59,41 +54,45 @@ class Execution:
     def __init__(
         self,
         services: Services,
+        family: Family,
         transcript: Transcript,
         definition: Definition,
         payload: dict[str, Json],
-        outputs: Mapping[str, Json],
-        message: str = "",
+        memory: Memory,
     ) -> None:
-        """`outputs` are those of the nodes that the state knows as settled.
-
-        `message` is the error message of a run that is ending already.
-        """
+        """`memory` holds the bodies of what the state knows as settled or open."""
         self._services = services
         self._limits = services.limits
+        self._family = family
         self._transcript = transcript
         self.state: Final = transcript.state
         self._definition = definition
-        self._payload = payload
-        self._outputs: dict[str, Json] = dict(outputs)
-        self._message = message
-        self._frontier = Frontier(definition.graph, self.state)
         self._wake = asyncio.Event()
-        self._calls = Calls(self.state.run_id, services.outbound, services.limits, self._wake.set)
-        self._stop_requests: list[StopRequest] = []
+        self.inbox: Final = Inbox(self._wake.set)
+        """What others want of the run."""
+        self._calls = Calls(self.state.run_id, self._lend, services.limits.node_seconds_max)
+        self._calls.wake = self._wake.set
+        self._progress = Progress(
+            services.clock,
+            services.limits,
+            transcript,
+            definition,
+            self._calls,
+            payload,
+            memory,
+        )
         self._grace_ends_at = 0
-        self._is_halting = False
 
     @property
     def snapshot(self) -> Snapshot | None:
         """The run as it was committed, where it was kept."""
         return self._transcript.snapshot
 
-    async def run(self) -> int:
-        """Carry on until the run ends or only time is missing.
+    async def run(self) -> int | None:
+        """Carry on until the run ends, or waits for nothing in this process.
 
-        Returns 0 when the run has ended or the service is stopping, else the time (microseconds)
-        at which to continue.
+        Returns the time (microseconds) at which to continue, None where it has ended, the
+        service is stopping, or no time is set for what it waits for.
 
         Raises:
             ConflictError: somebody else continues this run; let go of it.
@@ -101,38 +100,48 @@ class Execution:
         try:
             await self._take_up()
             while True:
-                await self._take_stop_requests()
+                await self._take_requests()
                 self._take_time()
                 await self._advance()
                 await self._transcript.flush()
                 if self.state.is_ended:
-                    return 0
+                    return None
                 self._calls.begin()
-                if self._stop_requests:
+                await self._request_children()
+                if self._has_more:
                     continue
                 if not self._calls.any_open:
-                    return 0 if self._is_halting else self._next_due() or 0
+                    return None if self._progress.is_halting else self._next_due()
                 await self._wait()
-                for step, result in self._calls.take():
-                    node = self.state.nodes[step.node]
-                    self._settle(step, node.attempt, node.started_at, result)
+                for place, result in self._calls.take():
+                    node = self.state.open[place]
+                    self._progress.settle(place, node.attempt, node.started_at, result)
         finally:
             self._calls.abandon()
 
-    def request_stop(self, request: StopRequest) -> None:
-        """Ask the run to stop; the request's future tells when that is durable."""
-        self._stop_requests.append(request)
-        self._wake.set()
-
-    def untaken_stop_requests(self) -> list[StopRequest]:
-        """Return the requests that nothing came of."""
-        requests, self._stop_requests = self._stop_requests, []
-        return requests
-
     def halt(self) -> None:
         """Begin nothing new: the service is stopping. Calls on the wire may finish."""
-        self._is_halting = True
+        self._progress.is_halting = True
         self._wake.set()
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether something came up while the newest step was made durable."""
+        progress = self._progress
+        can_start = progress.ready and not progress.is_halting and not self.state.is_stopping
+        return bool(self.inbox or self._transcript.pending or can_start)
+
+    def _lend(self, effect_key: str, timeout_s: float) -> EffectCall:
+        services = self._services
+        return EffectCall(
+            effect_key,
+            timeout_s,
+            services.outbound,
+            services.mailer,
+            services.authorizations,
+            self.state.tenant,
+            self._definition.authorization_id,
+        )
 
     # What happens at the beginning
 
@@ -151,27 +160,27 @@ class Execution:
             )
         await self._take_stop_requests()
         self._take_limits()
-        if self._is_halting:
+        if self._progress.is_halting:
             return
-        for node in list(self.state.nodes.values()):
-            step = self._definition.steps.get(node.node)
-            if step is not None:
-                self._recover(step, node)
+        for node in list(self.state.open.values()):
+            if node.phase == "child":
+                self.inbox.child_ended(node.child)
+            else:
+                self._recover(node)
+        self._progress.go_on()
 
-    def _recover(self, step: Step, node: NodeState) -> None:
+    def _recover(self, node: NodeState) -> None:
+        step = self._progress.step_of(node)
+        if step is None:
+            return
         fate = decider.after_crash(self.state, node, step.policy)
         if fate == "end":
             code = decider.ending_code(self.state)
-            self._interrupt(node, code, in_doubt=node.effect_key != "")
+            self._progress.interrupt(node.place, code, in_doubt=node.effect_key != "")
         elif fate == "fail":
-            error = NodeError(
-                decider.INTERRUPTED,
-                f"Node '{node.node}' was interrupted: the service stopped during its call, "
-                "whose outcome is unknown, and its delivery is at most once.",
-            )
-            self._settle(step, node.attempt, node.started_at, error)
+            self._progress.fail_in_doubt(node)
         elif fate == "again":
-            self._start(step, node.attempt)
+            self._progress.start(node.place, node.attempt)
         elif fate == "reschedule":
             now = self._services.clock.now_us()
             self._transcript.note(decider.rescheduled(node, step.policy, now))
@@ -180,135 +189,82 @@ class Execution:
 
     async def _advance(self) -> None:
         """Run whatever is ready, up to the effects, and end the run when nothing is left."""
-        clock, ready = self._services.clock, self._frontier.ready
+        clock, progress = self._services.clock, self._progress
         slice_ends = clock.now_us() + SLICE_US
-        while ready and not self.state.is_stopping and not self._is_halting:
-            self._start(self._definition.steps[ready.popleft()], 1)
+        while progress.ready and not self.state.is_stopping and not progress.is_halting:
+            progress.start_next()
             if self._transcript.pending >= EVENTS_PER_COMMIT_MAX:
                 await self._transcript.flush()
                 self._calls.begin()
             if clock.now_us() >= slice_ends:
                 await asyncio.sleep(0)
                 slice_ends = clock.now_us() + SLICE_US
-        code = decider.ending_code(self.state)
-        for node in decider.waits_to_end(self.state):
-            self._interrupt(node, code, in_doubt=False)
-        last = decider.conclusion(self.state, anything_ready=bool(ready))
+        await self._end_what_nobody_waits_for()
+        last = decider.conclusion(self.state, anything_ready=bool(progress.ready))
         if last is not None:
             failed = not isinstance(last, e.RunCompleted)
-            self._transcript.note(last, {"message": self._message} if failed else None)
+            self._transcript.note(last, {"message": progress.message} if failed else None)
 
-    def _start(self, step: Step, number: int) -> None:
-        """Begin an attempt: pure nodes end at once, others are noted as started."""
-        now = self._services.clock.now_us()
-        result: Result | None
-        try:
-            result = self._begin_attempt(step, number, now)
-        except NodeError as error:
-            result = error
-        except Exception as error:
-            result = unexpected(self.state.run_id, step.node, error)
-        if result is not None:
-            self._settle(step, number, now, result)
+    async def _end_what_nobody_waits_for(self) -> None:
+        """End delays, retries, forms and children of a run that stops, or of an item that failed.
 
-    def _begin_attempt(self, step: Step, number: int, now: int) -> Result | None:
-        """Return the outcome of a node that has it at once, None for one that was only begun."""
-        node = step.run
-        if isinstance(node, TriggerNode):
-            trigger_type = self.state.origin.trigger_type
-            return node.start(self._payload, trigger_type, self.state.run_id)
-        context = self._context(step.node)
-        if isinstance(node, EffectNode):
-            key = decider.effect_key(self.state, step.node)
-            self._note_node_started(step, number, now, key, node.prepare(context))
-            self._calls.plan(PlannedCall(step, key, context))
-            return None
-        if isinstance(node, WaitNode):
-            duration, _ = decider.wait_us(node.duration_us(context), step.policy)
-            seconds, limit = duration / SECOND_US, self._limits.delay_seconds_max
-            if seconds > limit:
-                message = f"Node '{step.node}' would wait {seconds:g} s; the limit is {limit:g} s."
-                raise NodeError("delay_invalid", message)
-            self._note_node_started(step, number, now, "", {"seconds": seconds})
-            self._transcript.note(e.TimerSet(due_at=now + duration, iteration="", node=step.node))
-            return None
-        return node.run(context)
+        What ends may leave an iterator with nothing open, which then is ended as well.
+        """
+        while ending := self._progress.to_end():
+            for node in ending:
+                if node.place not in self.state.open:
+                    continue
+                if node.phase == "child" and not await self._family.cancel(self.state, node.child):
+                    return
+                code = decider.ending_code(self.state) if self.state.is_stopping else "item_failed"
+                self._progress.interrupt(node.place, code, in_doubt=False)
 
-    def _note_node_started(
-        self, step: Step, number: int, now: int, key: str, rendered: Json
-    ) -> None:
-        self._transcript.note(
-            e.NodeStarted(
-                attempt=number,
-                component=step.component,
-                effect_key=key,
-                iteration="",
-                node=step.node,
-                started_at=now,
-            ),
-            rendered,
-        )
+    # Runs of other workflows
 
-    def _context(self, node: str) -> dict[str, Json]:
-        """Return what a node's templates see: the outputs upstream of it, and the roots."""
-        graph, outputs, request = self._definition.graph, self._outputs, self.state.origin
-        context = {name: outputs[name] for name in graph.upstream(node) if name in outputs}
-        context["trigger"] = outputs.get(graph.trigger)
-        context["payload"] = self._payload
-        context["webhook_payload"] = self._payload.get("webhook_payload", self._payload)
-        context["run"] = {
-            "id": self.state.run_id,
-            "workflow_id": request.workflow,
-            "workflow_version": request.workflow_version,
-            "origin": request.origin,
-            "original_run_id": request.original_run or None,
-        }
-        return context
-
-    # What comes of an attempt
-
-    def _settle(self, step: Step, number: int, started_at: int, result: Result) -> None:
-        """Note an attempt's outcome and let the frontier move past it."""
-        now = self._services.clock.now_us()
-        attempt = Attempt(step.node, step.component, number, started_at, now)
-        was_ending = self.state.ending is not None
-        body, result = encode_result(result, number, self._limits.output_bytes_max)
-        if isinstance(result, Outcome):
-            facts = decider.succeeded(attempt, result.handle, result.ends)
-            self._transcript.note_bytes(facts, body)
-        else:
-            failure, retry = decider.failed(
-                attempt, result.code, step.policy, stopping=self.state.is_stopping
+    async def _request_children(self) -> None:
+        """Start the planned children, each in one commit with its note in this stream."""
+        children = self._progress.children
+        while children and not self._progress.is_halting:
+            planned = children[0]
+            node = self.state.open.get(planned.place)
+            if node is None or self.state.is_stopping:
+                # What began without its child is ended like a wait.
+                children.pop(0)
+                if node is not None:
+                    code = decider.ending_code(self.state)
+                    self._progress.interrupt(node.place, code, in_doubt=False)
+                continue
+            await self._transcript.flush()
+            outcome = await self._family.request(
+                self._transcript, planned.place, planned.wanted, self._services.ids
             )
-            self._transcript.note_bytes(failure, body)
-            if retry is not None:
-                self._transcript.note(retry)
-        if not was_ending and self.state.ending is not None:
-            self._message = result.message
-        node = self.state.nodes[step.node]
-        if node.phase in SETTLED:
-            # What was recorded is what later nodes see, in this process and in every other.
-            self._outputs[step.node] = _decode(body)
-            self._frontier.settle(node)
+            children.pop(0)
+            if outcome is not None:
+                self._progress.settle(planned.place, node.attempt, node.started_at, outcome)
 
-    def _interrupt(self, node: NodeState, code: str, *, in_doubt: bool) -> None:
-        now = self._services.clock.now_us()
-        message = f"Node '{node.node}' was ended because the run is ending ({code})."
-        error = {"code": code, "message": message, "attempt": node.attempt}
-        self._transcript.note(
-            decider.interrupted(node, code, now, in_doubt=in_doubt), {"error": error}
-        )
+    async def _take_children(self) -> None:
+        """Take the results of the children that ended."""
+        for run_id in self.inbox.take_children():
+            node = next((n for n in self.state.open.values() if n.child == run_id), None)
+            ended = None if node is None else await self._family.result(run_id)
+            if node is None or ended is None or node.place not in self.state.open:
+                continue
+            facts = e.ChildEnded(
+                child=run_id, iteration=node.iteration, node=node.node, status=ended.status
+            )
+            self._transcript.note(facts, ended.body)
+            self._progress.settle(node.place, node.attempt, node.started_at, ended.result)
 
-    # Time and requests to stop
+    # Time and requests
 
     def _next_due(self) -> int | None:
         """Return when something is due next, None if nothing is."""
         due: list[int] = []
         if self._grace_ends_at:
             due.append(self._grace_ends_at)
-        if not self.state.cancelling:
+        if not self.state.cancelling and not self.state.paused_at:
             due.append(decider.deadline(self.state))
-        if not self._is_halting:
+        if not self._progress.is_halting:
             due.extend(node.due_at for node in decider.waits(self.state))
         return min(due, default=None)
 
@@ -335,54 +291,63 @@ class Execution:
         if self._grace_ends_at and now >= self._grace_ends_at:
             self._grace_ends_at = 0
             code = decider.ending_code(self.state)
-            for name in self._calls.cut_off():
-                self._interrupt(self.state.nodes[name], code, in_doubt=True)
+            for place in self._calls.cut_off():
+                self._progress.interrupt(place, code, in_doubt=True)
 
     def _take_time(self) -> None:
         """Do what has become due: the ends of limits, retries, waits that are over."""
         self._take_limits()
         now = self._services.clock.now_us()
         for node in sorted(decider.waits(self.state), key=lambda wait: wait.due_at):
-            if self.state.is_stopping or self._is_halting or node.due_at > now:
+            if self.state.is_stopping or self._progress.is_halting or node.due_at > now:
                 return
-            step = self._definition.steps[node.node]
-            if node.phase == "retrying":
-                self._start(step, node.attempt + 1)
-            else:
-                self._transcript.note(e.TimerFired(iteration="", node=node.node))
-                self._settle(step, node.attempt, node.started_at, self._end_of_wait(step, node))
-
-    def _end_of_wait(self, step: Step, node: NodeState) -> Result:
-        """Tell a wait that is over from one that the node's time-out ended."""
-        run, timeout = step.run, step.policy.timeout
-        assert isinstance(run, WaitNode)
-        try:
-            if timeout is not None:
-                wanted = run.duration_us(self._context(step.node))
-                if decider.wait_us(wanted, step.policy)[1]:
-                    message = f"Node '{step.node}' timed out after {timeout:g} s."
-                    return NodeError("timeout", message)
-            return run.finish(node.due_at - node.started_at)
-        except NodeError as error:
-            return error
-        except Exception as error:
-            return unexpected(self.state.run_id, step.node, error)
+            if node.place in self.state.open and not self._progress.is_failing(node.place):
+                self._progress.wait_is_over(node)
 
     def _note_stop(self, code: str, subject: str, message: str) -> None:
         self._transcript.note(e.RunCancelRequested(code=code), {"by": subject, "message": message})
         if self.state.ending is not None and self.state.ending.is_asked_for:
-            self._message = message
+            self._progress.message = message
         grace_us = int(self._limits.cancel_seconds_max * SECOND_US)
         self._grace_ends_at = self._services.clock.now_us() + grace_us
 
+    async def _take_requests(self) -> None:
+        await self._take_stop_requests()
+        while self.inbox.answers:
+            await self._take_answer(self.inbox.answers[0])
+            self.inbox.answers.pop(0)
+        await self._take_children()
+
     async def _take_stop_requests(self) -> None:
-        while self._stop_requests:
-            request = self._stop_requests[0]
+        while self.inbox.stops:
+            request = self.inbox.stops[0]
             if not self.state.cancelling:
                 await self._transcript.flush()
                 self._note_stop("cancelled", request.subject, f"Run cancelled by {request.subject}")
                 await self._transcript.flush(request.meta)
             # Taken only now, so that a request that met an error here is not lost.
-            self._stop_requests.pop(0)
+            self.inbox.stops.pop(0)
             if not request.accepted.done():
                 request.accepted.set_result(None)
+
+    async def _take_answer(self, request: AnswerRequest) -> None:
+        """Take an answer to a form, as its caller's own event, or refuse it."""
+        place: Place = (request.iteration, request.node)
+        try:
+            outcome = self._progress.answer(place, request)
+        except EngineError as error:
+            request.refuse(error)
+            return
+        await self._transcript.flush()
+        node = self.state.open[place]
+        facts = e.InteractionSubmitted(
+            action=request.action,
+            iteration=request.iteration,
+            node=request.node,
+            submitted_at=self._services.clock.now_us(),
+        )
+        said = {"by": request.subject, "action": request.action, "values": request.values}
+        self._transcript.note(facts, said)
+        self._progress.settle(place, node.attempt, node.started_at, outcome)
+        await self._transcript.flush(request.meta)
+        request.accept()

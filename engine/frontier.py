@@ -9,29 +9,33 @@ its graph has edges.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from ..projections.run_state import SETTLED, NodeState, RunState
+from ..projections.node_state import SETTLED, NodeState
+from ..projections.run_state import RunState
 from .graph import Graph
 
 
 class Frontier:
     """The moving border between what has run and what may run next."""
 
-    def __init__(self, graph: Graph, state: RunState) -> None:
-        """Stand where the state stands: crash recovery and resume begin here as well."""
+    def __init__(self, graph: Graph, known: Sequence[NodeState]) -> None:
+        """Stand where the known nodes stand: crash recovery and resume begin here as well.
+
+        They come in the order of their newest outcomes (see `known_in`).
+        """
         self._graph = graph
         self._unsettled = {node: len(edges) for node, edges in graph.incoming.items()}
         self._reached: set[str] = set()
-        self._passed: set[str] = {graph.trigger, *state.nodes}
+        self._passed: set[str] = {*graph.starts, *(node.node for node in known)}
         self.ready: deque[str] = deque()
         """Nodes that may start, in the order in which they became ready."""
-        if graph.trigger not in state.nodes:
-            self.ready.append(graph.trigger)
+        begun = {node.node for node in known}
+        self.ready.extend(node for node in graph.starts if node not in begun)
         self._bury(
             node for node in graph.nodes if not graph.incoming[node] and node not in self._passed
         )
-        for node in _in_order_of_outcome(state):
+        for node in known:
             if node.phase in SETTLED and node.node in self._unsettled:
                 self.settle(node)
 
@@ -68,11 +72,16 @@ class Frontier:
         return dead
 
 
-def _in_order_of_outcome(state: RunState) -> list[NodeState]:
-    """Return the nodes that had an outcome, in the order of their newest ones.
+def known_in(state: RunState, iteration: str, nodes: Iterable[str]) -> list[NodeState]:
+    """Return what is known of the nodes of one graph, in the order of their newest outcomes.
 
     What became ready then becomes ready in the same order, so that a recovered run chooses as
-    the one that never died.
+    the one that never died. Nodes without an outcome come last.
     """
-    newest = {entry.node: index for index, entry in enumerate(state.log)}
-    return [state.nodes[node] for node in sorted(newest, key=newest.__getitem__)]
+    found = {node: known for node in nodes if (known := state.at((iteration, node))) is not None}
+    newest = {
+        entry.node: index
+        for index, entry in enumerate(state.log)
+        if entry.iteration == iteration and entry.node in found
+    }
+    return sorted(found.values(), key=lambda known: newest.get(known.node, len(state.log)))

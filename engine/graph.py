@@ -34,10 +34,10 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Graph:
-    """A definition's nodes and edges, without cycles and with one trigger."""
+    """The nodes and edges of a definition or of an iterator's body, without cycles."""
 
     def __init__(self, trigger: str, nodes: Sequence[str], edges: Sequence[Edge]) -> None:
-        """Take parts that `check` found faultless."""
+        """Take parts that `check_edges` found faultless; a body has no trigger ("")."""
         self.trigger: Final = trigger
         self.nodes: Final = tuple(nodes)
         outgoing: defaultdict[str, list[Edge]] = defaultdict(list)
@@ -47,6 +47,10 @@ class Graph:
             incoming[edge.target].append(edge)
         self.outgoing: Final[Mapping[str, Sequence[Edge]]] = {n: outgoing[n] for n in nodes}
         self.incoming: Final[Mapping[str, Sequence[Edge]]] = {n: incoming[n] for n in nodes}
+        self.starts: Final = (
+            (trigger,) if trigger else tuple(node for node in nodes if not incoming[node])
+        )
+        """The nodes that run first: the trigger, or all of a body that no edge leads to."""
         self._upstream: dict[str, tuple[str, ...]] = {}
 
     def downstream(self, starts: Iterable[str]) -> set[str]:
@@ -98,10 +102,12 @@ def read_edge(raw: Mapping[str, Any], leaves_by_handle: bool) -> Edge:
     return Edge(raw["source"], raw["target"], handle)
 
 
-def check_node_ids(ids: Sequence[Any], trigger: Any) -> Errors:
-    """Say which node ids can't be used, by their path in the definition."""
+def check_node_ids(ids: Sequence[Any], trigger: Any, seen: set[str]) -> Errors:
+    """Say which node ids can't be used, by their path in the definition.
+
+    `seen` holds the ids of the whole definition so far, bodies included, and learns these.
+    """
     errors: Errors = {}
-    seen: set[str] = set()
     for index, node in enumerate(ids):
         path = f"nodes[{index}].id"
         if not isinstance(node, str) or not _NODE_ID.fullmatch(node):

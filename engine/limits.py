@@ -14,6 +14,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long calls on the wire may go on after a request to stop."""
     delay_seconds_max: float = 900
     nodes_max: int = 500
+    """Those inside iterators included."""
+    iterator_depth_max: int = 5
+    subworkflow_depth_max: int = 10
     output_bytes_max: int = 256 * 1024
     active_runs_max: int = 1000
     active_runs_per_tenant_max: int = 500

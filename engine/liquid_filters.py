@@ -2,42 +2,39 @@
 
 Every filter is called through `guard`. Filters on text see values as templates write them (so
 that `{{ list | append: "." }}` begins with JSON, not with Python); those that could multiply
-their input, take quadratic time or read the local time zone are written anew here.
+their input or take quadratic time are written anew here, and those for dates in `liquid_dates.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from dateutil import parser as date_parser
+import msgspec
 from liquid.builtin.filters import array, string
 from liquid.filter import flatten
 from liquid.undefined import Undefined
 
 from .component import NodeError, is_list, is_object
-from .template_values import (
-    OUTPUT_SIZE_MAX,
-    check_number,
-    fits,
-    kind_of,
-    limit_error,
-    to_json_text,
-    to_text,
-)
+from .liquid_dates import DATE_FILTERS
+from .liquid_values import LIST_SIZE_MAX, TEXT_LENGTH_MAX, text_of, to_json
+from .strict_json import InvalidJsonError, decode
+from .template_values import fits, kind_of, limit_error, to_json_text
+from .value_order import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from .component import Json
 
-TEXT_LENGTH_MAX: Final = 2 * OUTPUT_SIZE_MAX
-"""The longest text that a filter takes or gives, in characters."""
-LIST_SIZE_MAX: Final = 4 * OUTPUT_SIZE_MAX
-"""The largest list or object that a filter takes or gives, in characters of JSON."""
+__all__ = ["FILTERS", "guard", "text_of", "to_json"]
+
 SPLIT_PARTS_MAX: Final = 50_000
+
+_INDENT_MAX: Final = 8
 
 _QUICK = frozenset({"size", "first", "last", "default"})
 """Filters whose work does not grow with their input, so that it need not be measured."""
@@ -53,7 +50,10 @@ _ON_TEXT = frozenset(
         "escape",
         "escape_once",
         "escapejs",
+        "hmac_sha1",
+        "hmac_sha256",
         "lstrip",
+        "md5",
         "newline_to_br",
         "prepend",
         "remove",
@@ -64,6 +64,9 @@ _ON_TEXT = frozenset(
         "replace_last",
         "rstrip",
         "safe",
+        "sha1",
+        "sha256",
+        "sha512",
         "split",
         "squish",
         "strip",
@@ -79,6 +82,8 @@ _ON_TEXT = frozenset(
 _ON_TEXTS = frozenset(
     {
         "append",
+        "hmac_sha1",
+        "hmac_sha256",
         "prepend",
         "remove",
         "remove_first",
@@ -90,10 +95,6 @@ _ON_TEXTS = frozenset(
     }
 )
 """Those whose arguments are texts too."""
-_NEWEST_SECOND: Final = 253_402_300_799
-_DATE_LENGTH_MAX: Final = 64
-_FORMAT_LENGTH_MAX: Final = 128
-_PADDED = re.compile(r"%[-_^#0]*[0-9]")
 _CLOSING = {
     "<!--": re.compile("-->"),
     "<script": re.compile("</script>", re.IGNORECASE),
@@ -138,44 +139,6 @@ def guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     guarded.with_context = True  # type: ignore[attr-defined]
     return guarded
-
-
-def to_json(value: object, size_max: int) -> Json:
-    """Turn what Liquid gives into JSON, with everything undefined as null.
-
-    Raises `NodeError` for numbers that are no JSON and for values longer than `size_max`.
-    """
-    if isinstance(value, range):
-        value = list(value)
-    if not fits(value, size_max):
-        raise limit_error(f"a value is longer than {size_max} characters of JSON")
-    return _plain(value)
-
-
-def text_of(value: object) -> str:
-    """Give the text of what Liquid gives: what a template would write for it."""
-    return value if type(value) is str else to_text(to_json(value, LIST_SIZE_MAX))
-
-
-def _plain(value: object) -> Json:
-    if value is None or value is True or value is False or type(value) is str:
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, (int, float)):
-        check_number(value)
-        return value
-    if isinstance(value, Decimal):
-        number = float(value)
-        check_number(number)
-        return int(number) if number.is_integer() else number
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if is_object(value):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if is_list(value):
-        return [_plain(item) for item in value]
-    return None
 
 
 def _check_size(value: object) -> None:
@@ -237,19 +200,11 @@ def _uniq(value: object, key: object = None) -> list[object]:
         wanted = item
         if key is not None:
             wanted = item.get(str(key)) if is_object(item) else None
-        mark = _hashable(wanted)
+        mark = identity_of(wanted)
         if mark not in seen:
             seen.add(mark)
             kept.append(item)
     return kept
-
-
-def _hashable(value: object) -> Hashable:
-    if is_object(value):
-        return frozenset((key, _hashable(item)) for key, item in value.items())
-    if is_list(value):
-        return ("list", *map(_hashable, value))
-    return (type(value) is bool, value)
 
 
 def _strip_html(text: str) -> str:
@@ -267,53 +222,66 @@ def _strip_html(text: str) -> str:
     return "".join(kept) + text[at:]
 
 
-def _date(value: object, form: object = "") -> object:
-    """Format a time; `now` and `today` read the clock; a number is in seconds since 1970.
-
-    All times without an offset count as UTC. What is no time is given back unchanged.
-    """
-    if isinstance(value, Undefined) or value is None:
-        return ""
-    pattern = text_of(form)
-    if len(pattern) > _FORMAT_LENGTH_MAX or _PADDED.search(pattern):
+def _json(value: object, indent: object = 0) -> str:
+    text = to_json_text(to_json(value, LIST_SIZE_MAX))
+    if not isinstance(indent, int) or not 0 <= indent <= _INDENT_MAX:
         raise ValueError
-    moment = _to_time(value)
-    if moment is None:
-        return text_of(value)
-    return moment.strftime(pattern) if pattern else moment.isoformat()
+    return msgspec.json.format(text, indent=indent) if indent else text
 
 
-def _to_time(value: object) -> datetime | date | None:
-    if isinstance(value, (datetime, date)):
-        return value
-    if value in ("now", "today"):
-        return datetime.now(UTC)
-    if isinstance(value, str) and value.isdigit() and len(value) <= len(str(_NEWEST_SECOND)):
-        value = int(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC) if 0 <= value <= _NEWEST_SECOND else None
-    if not isinstance(value, str) or len(value) > _DATE_LENGTH_MAX:
-        return None
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def _parse_json(value: object) -> Json:
+    """Read a text strictly; what is no text is given back, and null for nothing."""
+    if not isinstance(value, str):
+        return to_json(value, LIST_SIZE_MAX)
     try:
-        return date_parser.parse(value, default=today)
-    except (ValueError, OverflowError):
-        return None
+        return decode(value, "the text")
+    except InvalidJsonError as error:
+        raise NodeError("template_error", f"Filter 'parse_json' failed: {error}") from error
 
 
-def _json(value: object) -> str:
-    return to_json_text(to_json(value, LIST_SIZE_MAX))
+def _keys(value: object) -> list[object]:
+    return list(value) if is_object(value) else []
+
+
+def _values(value: object) -> list[object]:
+    return list(value.values()) if is_object(value) else []
+
+
+def _digest(algorithm: str) -> Callable[[str], str]:
+    def digest(text: str) -> str:
+        return hashlib.new(algorithm, text.encode(), usedforsecurity=False).hexdigest()
+
+    return digest
+
+
+def _hmac(algorithm: str) -> Callable[[str, str], str]:
+    def digest(text: str, key: str) -> str:
+        if not key:
+            # A variable that is missing would give a signature that anybody can make.
+            raise NodeError("template_error", f"Filter 'hmac_{algorithm}' needs a key")
+        return hmac.new(key.encode(), text.encode(), algorithm).hexdigest()
+
+    return digest
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "concat": _concat,
-    "date": _date,
+    "hmac_sha1": _hmac("sha1"),
+    "hmac_sha256": _hmac("sha256"),
     "join": _join,
     "json": _json,
+    "keys": _keys,
     "map": _map,
+    "md5": _digest("md5"),
+    "parse_json": _parse_json,
     "replace": _replace,
+    "sha1": _digest("sha1"),
+    "sha256": _digest("sha256"),
+    "sha512": _digest("sha512"),
     "split": _split,
     "strip_html": _strip_html,
     "uniq": _uniq,
+    "values": _values,
+    **DATE_FILTERS,
 }
-"""The filters that stand in for Liquid's own of the same name, and `json`, which it lacks."""
+"""The filters that stand in for Liquid's own of the same name, and those that it lacks."""

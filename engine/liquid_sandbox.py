@@ -7,7 +7,8 @@ What is limited, and how:
 - loops: iterations are counted over the whole render, nested or one after another;
 - memory: ranges, results of filters, assigned variables and output are limited before or as
   soon as they are made, and what could grow by multiplication is measured before it is made;
-- reach: there is no loader, and values are plain JSON, whose items are all that a path can name.
+- reach: there is no loader, and values are plain JSON, whose items are all that a path can name;
+- secrets: a render that asks for the vault where it is masked stops right there, and is `***`.
 
 Import this module only where a template needs it: it brings 7 to 15 MB with it.
 """
@@ -18,7 +19,6 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import liquid
@@ -32,19 +32,27 @@ from liquid.template import BoundTemplate
 from liquid.utils import ReadOnlyChainMap
 
 from .component import NodeError
+from .liquid_buffers import Buffer, DocumentBuffer
 from .liquid_filters import FILTERS, guard, to_json
-from .template_parts import ends_in_string
+from .secrets import (
+    MASK,
+    SECRET_MISSING,
+    Roots,
+    SecretTouched,
+    check_given,
+    is_masked,
+)
 from .template_values import (
     OUTPUT_SIZE_MAX,
     RenderLimit,
     SyntaxFault,
     limit_error,
     to_json_text,
-    to_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import StringIO
 
     from .component import Json
 
@@ -79,66 +87,13 @@ class _Clock(Mapping[str, object]):
         return 2
 
 
-class _Buffer(StringIO):
-    """Collects output up to a limit."""
-
-    def __init__(self, size_max: int) -> None:
-        super().__init__()
-        self._left = size_max
-        self._size_max = size_max
-
-    def write(self, text: str, /) -> int:
-        self._left -= len(text)
-        if self._left < 0:
-            raise limit_error(f"the text is longer than {self._size_max} characters")
-        return super().write(text)
-
-    def write_source(self, text: str) -> None:
-        """Write a piece of the template itself."""
-        self.write(text)
-
-    def write_value(self, value: Json) -> None:
-        """Write a value that an expression gave."""
-        self.write(to_text(value))
-
-
-class _DocumentBuffer(_Buffer):
-    """Collects a JSON document: only the template's own text can open or close a string.
-
-    Whatever else is written, by whichever tag, is a value. Inside a string literal it becomes
-    part of the string, elsewhere a JSON value.
-    """
-
-    def __init__(self, size_max: int) -> None:
-        super().__init__(size_max)
-        self._in_string = False
-
-    def write_source(self, text: str) -> None:
-        super().write(text)
-        self._in_string = ends_in_string(text, self._in_string)
-        slashes = len(text) - len(text.rstrip("\\"))
-        if self._in_string and slashes % 2:
-            raise NodeError("template_error", "A backslash stands right before a tag")
-
-    def write_value(self, value: Json) -> None:
-        super().write(
-            to_json_text(to_text(value))[1:-1] if self._in_string else to_json_text(value)
-        )
-
-    def write(self, text: str, /) -> int:
-        self.write_value(text)
-        return len(text)
-
-
 class _Context(liquid.RenderContext):
     """The state of one render, with its limits."""
 
     __slots__ = ("_deadline", "_iterations_left", "_size_max", "_sizes", "_sizes_left")
 
-    def __init__(
-        self, template: BoundTemplate, variables: Mapping[str, Json], size_max: int
-    ) -> None:
-        super().__init__(template, globals=variables)
+    def __init__(self, template: BoundTemplate, roots: Roots, size_max: int) -> None:
+        super().__init__(template, globals=roots)
         self.scope = ReadOnlyChainMap(self.locals, self.globals, _Clock(), self.counters)
         self._deadline = time.monotonic() + RenderLimit.seconds_max
         self._iterations_left = ITERATIONS_MAX
@@ -153,7 +108,9 @@ class _Context(liquid.RenderContext):
 
     def get(self, path: list[object], **options: Any) -> object:
         self.tick()
-        return super().get(path, **options)
+        value = super().get(path, **options)
+        check_given(value)
+        return value
 
     def filter(self, name: str, token: Any) -> Callable[..., object]:
         self.tick()
@@ -187,7 +144,7 @@ class _Context(liquid.RenderContext):
         """Make the buffer of a captured block: what is captured is text, never a document."""
         del buf
         self.tick()
-        return _Buffer(self._size_max)
+        return Buffer(self._size_max)
 
 
 class _Template(BoundTemplate):
@@ -206,7 +163,7 @@ class _ContentNode(ContentNode):
     __slots__ = ()
 
     def render_to_output(self, _: Any, buffer: TextIO) -> int:
-        if isinstance(buffer, _Buffer):
+        if isinstance(buffer, Buffer):
             buffer.write_source(self.text)
         return len(self.text)
 
@@ -217,7 +174,7 @@ class _Content(Literal):
 
 def _write(node: OutputNode, context: Any, buffer: TextIO) -> int:
     value = to_json(node.expression.evaluate(context), OUTPUT_SIZE_MAX)
-    if isinstance(buffer, _Buffer):
+    if isinstance(buffer, Buffer):
         buffer.write_value(value)
     return 1
 
@@ -301,10 +258,31 @@ class _Compiled:
         if unknown:
             raise SyntaxFault(f"unknown filter '{unknown[0]}'")
 
-    def run(self, action: Callable[[], Json]) -> Json:
-        """Run a part of the render; whatever fails in there is the template's fault."""
+    def run(self, context: Mapping[str, Json], action: Callable[[Roots], Json]) -> Json:
+        """Render; whatever fails in there is the template's fault.
+
+        What touched a masked vault is masked whatever came of it, failures included. Where the
+        vault is in clear, a failure tells no more than that: its text may hold a part of a secret.
+        """
+        roots = Roots(context)
         try:
-            return action()
+            value = self._run(roots, action)
+        except SecretTouched:
+            return MASK
+        except NodeError as error:
+            if not roots.is_touched or error.code == SECRET_MISSING:
+                raise
+            if is_masked(context):
+                return MASK
+            message = f"Template failed on a value from the vault (in '{self._path}')"
+            raise NodeError(error.code, message) from None
+        return MASK if roots.is_touched and is_masked(context) else value
+
+    def _run(self, roots: Roots, action: Callable[[Roots], Json]) -> Json:
+        try:
+            return action(roots)
+        except SecretTouched:
+            raise
         except NodeError as error:
             raise NodeError(error.code, f"{error.message} (in '{self._path}')") from error
         except LiquidError as error:
@@ -330,10 +308,10 @@ class LiquidExpression(_Compiled):
 
     def __call__(self, context: Mapping[str, Json], /) -> Json:
         """Evaluate; undefined is null."""
-        return self.run(lambda: self._evaluate(context))
+        return self.run(context, self._evaluate)
 
-    def _evaluate(self, context: Mapping[str, Json]) -> Json:
-        state = _Context(self._template, context, OUTPUT_SIZE_MAX)
+    def _evaluate(self, roots: Roots) -> Json:
+        state = _Context(self._template, roots, OUTPUT_SIZE_MAX)
         return to_json(self._expression.evaluate(state), OUTPUT_SIZE_MAX)
 
 
@@ -351,10 +329,10 @@ class LiquidText(_Compiled):
 
     def __call__(self, context: Mapping[str, Json], /) -> Json:
         """Render the text."""
-        return self.run(lambda: self._render(context, _Buffer(self._size_max)))
+        return self.run(context, lambda roots: self._render(roots, Buffer(self._size_max)))
 
-    def _render(self, context: Mapping[str, Json], buffer: _Buffer) -> str:
-        state = _Context(self._template, context, self._size_max)
+    def _render(self, roots: Roots, buffer: Buffer) -> str:
+        state = _Context(self._template, roots, self._size_max)
         self._template.render_with_context(state, buffer)
         return buffer.getvalue()
 
@@ -366,7 +344,10 @@ class LiquidDocument(LiquidText):
 
     def __call__(self, context: Mapping[str, Json], /) -> Json:
         """Render the document and give its value."""
-        return self.run(lambda: self._parse(self._render(context, _DocumentBuffer(self._size_max))))
+        return self.run(context, self._document)
+
+    def _document(self, roots: Roots) -> Json:
+        return self._parse(self._render(roots, DocumentBuffer(self._size_max)))
 
     def _parse(self, text: str) -> Json:
         try:

@@ -27,6 +27,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from .egress import EgressRules, OutboundError, Target, invalid_request, parse_target
+from .fault_text import silence_log
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
@@ -135,7 +136,8 @@ class _GuardedResolver:
 class OutboundClient:
     """Sends requests through one bounded connection pool; make one for a service, close it once.
 
-    `resolve` replaces the look-up of host names; what it returns is judged all the same.
+    `resolve` replaces the look-up of host names; what it returns is judged all the same. With
+    `redirects_max=0` nothing sent, such as a secret in a body, goes to any other address.
     """
 
     def __init__(
@@ -144,10 +146,12 @@ class OutboundClient:
         *,
         resolve: Resolve | None = None,
         max_response_bytes: int = RESPONSE_BYTES_MAX,
+        redirects_max: int = REDIRECTS_MAX,
     ) -> None:
         self._rules = rules or EgressRules()
         self._resolve = resolve or self._look_up
         self._max_response_bytes = max_response_bytes
+        self._redirects_max = redirects_max
         self._session: ClientSession | None = None
         self._opening: asyncio.Lock = asyncio.Lock()
         self._dns_threads: ThreadPoolExecutor | None = None
@@ -156,7 +160,7 @@ class OutboundClient:
     async def request(
         self, method: str, url: str, headers: Headers, body: bytes | None, timeout_s: float
     ) -> OutboundResponse:
-        """Send one request, follow at most five redirects, and read the answer.
+        """Send one request, follow its redirects within the limit, and read the answer.
 
         `timeout_s` bounds all of it. Any status is an answer, not an error. Raises
         `OutboundError`; nothing has left the machine when its code is `invalid_request`,
@@ -191,7 +195,7 @@ class OutboundClient:
         headers: Headers,
         body: bytes | None,
     ) -> OutboundResponse:
-        for _ in range(REDIRECTS_MAX + 1):
+        for _ in range(self._redirects_max + 1):
             answer = await self._exchange(session, method, target, headers, body)
             if isinstance(answer, OutboundResponse):
                 return answer
@@ -205,7 +209,7 @@ class OutboundClient:
             target = following
         raise OutboundError(
             "too_many_redirects",
-            f"The host '{target.host}' redirected more than {REDIRECTS_MAX} times.",
+            f"The host '{target.host}' redirected more than {self._redirects_max} times.",
         )
 
     async def _exchange(
@@ -268,6 +272,7 @@ class OutboundClient:
                 raise OutboundError("connect_error", "The outgoing client is closed.")
             if self._session is None:
                 await asyncio.to_thread(importlib.import_module, "aiohttp")
+                silence_log("aiohttp")
                 self._session = self._make_session()
             return self._session
 

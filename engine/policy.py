@@ -9,6 +9,7 @@ from msgspec import Meta
 
 SECOND_US = 1_000_000
 RETRY_INTERVAL_S_MAX = 24 * 3600
+TIMEOUT_S_MAX = 365 * 86_400
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +42,10 @@ class NodePolicy(msgspec.Struct, frozen=True):
     description: str | None = None
     continue_on_error: bool = False
     retry: RetryPolicy | None = None
-    timeout: Annotated[float, Meta(gt=0, le=86400)] | None = None
-    """Seconds an attempt may take; the service's own limit holds beside it."""
+    timeout: Annotated[float, Meta(gt=0, le=TIMEOUT_S_MAX)] | None = None
+    """Seconds an attempt may take; the service's own limit holds beside it.
+
+    For a `form` it is how long the form stays open, which no other limit shortens.
+    """
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     """Whether a call that a crash cut off is made again."""

@@ -1,8 +1,9 @@
 """Seals what must be shown again but never stand in the journal in clear.
 
-AES-256-GCM (NIST SP 800-38D) under a key of its own, made from the service key; the 12 random
-bytes of the nonce stand before the ciphertext. The name of what is sealed is authenticated, so
-that a sealed token can't be moved to another workflow.
+AES-256-GCM (NIST SP 800-38D) under a key of its own, made from the journal's identity secret, so
+that it outlives a change of the service key; the 12 random bytes of the nonce stand before the
+ciphertext. The name of what is sealed is authenticated, so that a sealed token can't be moved to
+another workflow.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _NONCE_BYTES: Final = 12
 class Sealer:
     """Seals and opens short texts."""
 
-    def __init__(self, service_key: bytes) -> None:
-        self._key = hmac(service_key, b"refold/seal/v1", sha256).digest()
+    def __init__(self, identity: bytes) -> None:
+        self._key = hmac(identity, b"refold/seal/v1", sha256).digest()
 
     def seal(self, name: str, text: str) -> str:
         """Return the sealed text, in hex."""

@@ -169,7 +169,8 @@ class Starts:
                 return _repeated(earlier)
             made = await self._cut(original, node, which, allow_completed=allow_completed)
             payload = await self._runs.payload(original.state)
-            replays = list(replayable(original.events, made.cut.kept))
+            kept = await self._with_inside(original.state, made.cut.kept)
+            replays = list(replayable(original.events, kept))
             outputs = await self._kept_outputs(original.state, made.cut.kept)
             facts = msgspec.structs.replace(
                 request_facts(
@@ -181,7 +182,7 @@ class Starts:
                 ),
                 chosen_node=node,
                 in_doubt=" ".join(made.cut.in_doubt),
-                kept=" ".join(made.cut.kept),
+                kept=" ".join(kept),
                 original_run=original.state.run_id,
                 original_version=original.state.version,
                 payload_run=original.state.origin.payload_run or original.state.run_id,
@@ -215,13 +216,19 @@ class Starts:
         if run.status == "completed" and not allow_completed:
             raise StateError("run_not_failed", "The run completed; nothing of it failed.")
         old = await self._workflows.definition(workflow, run.origin.workflow_version)
-        if node not in old.graph.incoming:
+        if node not in old.steps:
             raise NodeNotFoundError(node)
         made = cut(old.graph, run, node)
         number = _number(run, workflow, which)
         if which == "current":
             made = await self._moved(old, workflow, number, made, run)
         return _Resume(node, original, workflow, number, made)
+
+    async def _with_inside(self, run: RunState, kept: Sequence[str]) -> list[str]:
+        """Return the kept nodes and those inside of them, by the definition that they ran by."""
+        workflow = await self._workflows.find(run.tenant, run.origin.workflow)
+        definition = await self._workflows.definition(workflow, run.origin.workflow_version)
+        return definition.with_inside(kept)
 
     async def _moved(
         self, old: Definition, workflow: WorkflowState, number: int, made: Cut, run: RunState

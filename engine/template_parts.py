@@ -7,6 +7,15 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from .component import is_list, is_object
+from .secrets import (
+    MASK,
+    ROOT,
+    RevealingVault,
+    SecretTouched,
+    check_given,
+    split_references,
+    vault_of,
+)
 from .template_values import SyntaxFault, fits, limit_error, to_text
 
 if TYPE_CHECKING:
@@ -184,13 +193,13 @@ def is_lookup(expression: str) -> bool:
 class Lookup:
     """A plain path such as `n2.body.items[0].name`, looked up as Liquid would."""
 
-    __slots__ = ("_keys", "_root")
+    __slots__ = ("keys", "root")
 
     def __init__(self, path: str) -> None:
         head = _HEAD.match(path)
         assert head is not None
-        self._root = head.group()
-        self._keys: tuple[str | int, ...] = tuple(
+        self.root: Final = head.group()
+        self.keys: Final[tuple[str | int, ...]] = tuple(
             int(index) if index else name or quoted
             for name, index, quoted in _STEP.findall(path, head.end())
         )
@@ -198,18 +207,50 @@ class Lookup:
     def __call__(self, context: Mapping[str, Json], /) -> Json:
         """Follow the path; null where it leads nowhere."""
         try:
-            value = context[self._root]
+            value = context[self.root]
         except KeyError:
             return None
-        for key in self._keys:
-            kind = value.__class__
-            if kind is dict:
-                value = value[key] if key in value else _special(value, key)
-            elif kind is list and isinstance(key, int):
-                value = value[key] if -len(value) <= key < len(value) else _special(value, key)
-            else:
-                value = _special(value, key)
-        return value
+        return follow(value, self.keys)
+
+
+def follow(value: Json, keys: tuple[str | int, ...]) -> Json:
+    """Follow the steps of a path from a value; null where they lead nowhere."""
+    for key in keys:
+        kind = value.__class__
+        if kind is dict:
+            value = value[key] if key in value else _special(value, key)
+        elif kind is list and isinstance(key, int):
+            value = value[key] if -len(value) <= key < len(value) else _special(value, key)
+        else:
+            value = _special(value, key)
+    return value
+
+
+class VaultLookup:
+    """A plain path that begins at the vault: `vault.name`, `vault["vlt_…"]`."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, path: str) -> None:
+        self._keys = Lookup(path).keys
+
+    def __call__(self, context: Mapping[str, Json], /) -> Json:
+        """Give the secret in clear where it is sent, and its mask where it is recorded."""
+        try:
+            value = vault_of(context)
+        except SecretTouched:
+            return MASK
+        keys = self._keys
+        if isinstance(value, RevealingVault) and keys:
+            value, keys = value[keys[0]], keys[1:]
+        check_given(value)
+        return follow(value, keys)
+
+
+def look_up(path: str) -> Evaluate:
+    """Compile a plain path."""
+    lookup = Lookup(path)
+    return VaultLookup(path) if lookup.root == ROOT else lookup
 
 
 def _special(value: Json, key: str | int) -> Json:
@@ -262,6 +303,18 @@ def split_markup(source: str) -> Iterator[tuple[str, str]]:
         yield kind, source[start:at]
     if at < len(source):
         yield "text", source[at:]
+
+
+def split_source(source: str) -> Iterator[tuple[str, str]]:
+    """Cut a source as `split_markup` does, and cut the ids of secrets out of its text as outputs.
+
+    The pieces, put together again, are a source that is cut into the same pieces.
+    """
+    for kind, piece in split_markup(source):
+        if kind == "text" and "vlt_" in piece:
+            yield from split_references(piece)
+        else:
+            yield kind, piece
 
 
 def ends_in_string(text: str, in_string: bool) -> bool:

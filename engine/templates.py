@@ -11,6 +11,9 @@ Rules, for every kind of template:
    objects. Time, size, loops and nesting are limited (`liquid_sandbox.py`).
 5. `'now'` and `'today'` read the clock, in UTC. A node that uses them is not repeatable, which
    is harmless because what a node passes on is recorded and never computed a second time.
+6. What touches the root `vault` is `***`, except where it is sent (`secrets.py`): of a text made
+   of outputs only those that touched it, of one with tags the whole. A `vlt_…` id that stands in
+   the configured text is an output that looks up this secret; in a rendered value it is text.
 
 Most templates are plain look-ups such as `{{ trigger.user.id }}`: those never touch the Liquid
 engine, which is imported only when a template needs it, for its size in memory (7 to 15 MB).
@@ -27,7 +30,6 @@ from .component import ConfigError, is_list, is_object
 from .template_parts import (
     Evaluate,
     ListTemplate,
-    Lookup,
     ObjectTemplate,
     Part,
     SingleTemplate,
@@ -37,7 +39,9 @@ from .template_parts import (
     TreeTemplate,
     ends_in_string,
     is_lookup,
+    look_up,
     split_markup,
+    split_source,
 )
 from .template_values import OUTPUT_SIZE_MAX, SyntaxFault
 
@@ -96,9 +100,11 @@ def compile_json_text(source: str, path: str, *, size_max: int = OUTPUT_SIZE_MAX
 
 
 def _compile_string(source: str, path: str, size_max: int) -> Template:
-    if "{{" not in source and "{%" not in source:
+    if "{{" not in source and "{%" not in source and "vlt_" not in source:
         return StaticTemplate(source)
-    pieces = list(split_markup(source))
+    pieces = list(split_source(source))
+    if all(kind == "text" for kind, _ in pieces):
+        return StaticTemplate(source)
     if any(kind in ("tag", "raw") for kind, _ in pieces):
         return SingleTemplate(_liquid_text(pieces, path, size_max, as_json=False), size_max)
     filled = [(kind, piece) for kind, piece in pieces if kind == "output" or not piece.isspace()]
@@ -126,7 +132,7 @@ def _compile_parts(pieces: list[tuple[str, str]], path: str) -> list[Part]:
 def _compile_output(piece: str, path: str) -> Evaluate:
     expression = piece[2:-2].removeprefix("-").removesuffix("-").strip()
     if is_lookup(expression):
-        return Lookup(expression)
+        return look_up(expression)
     # Imported here because it costs 7 to 15 MB that an instance with plain look-ups never needs.
     from .liquid_sandbox import LiquidExpression
 
@@ -178,7 +184,7 @@ def _compile_tree(
 
 
 def _compile_document(source: str, path: str, size_max: int) -> Template:
-    pieces = list(split_markup(source))
+    pieces = list(split_source(source))
     around = "".join(piece for kind, piece in pieces if kind in ("text", "raw")).lstrip()
     first = next((kind for kind, piece in pieces if kind != "tag" and not piece.isspace()), "")
     if first != "text" or not around.startswith(("{", "[")):

@@ -111,6 +111,26 @@ class Transcript:
             self._newest_durable = events[-1].id
             self._keep(appended.events, events)
 
+    async def commit_with(
+        self, event: NewEvent, other: StreamWrite, guard: tuple[str, int]
+    ) -> Sequence[Recorded]:
+        """Make one event durable in one commit with what another stream gets.
+
+        Returns the other stream's events. Nothing may be pending.
+
+        Raises:
+            ConflictError: the guard's stream moved on, or somebody else continues this run.
+        """
+        assert not self._pending, "what was noted before stands before it in the stream"
+        write = StreamWrite(self.state.run_id, self._durable, [event], self._own_metadata())
+        appended = await self._append(Commit([write, other], guards=[guard]))
+        own, others = appended.events[:1], appended.events[1:]
+        self._durable += 1
+        self._newest_durable = event.id
+        self._keep(own, [event])
+        evolve(self.state, own[0])
+        return others
+
     async def _append(self, commit: Commit) -> Appended:
         while True:
             try:

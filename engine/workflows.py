@@ -6,6 +6,7 @@ never older than what has been disclosed; every commit that relies on it guards 
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -118,7 +119,13 @@ class Workflows:
         if known is None:
             text = (await self.body(state, number)).workflow
             # The limit may have been lowered since it was saved; what was accepted still runs.
-            known = compile_definition(text.nodes, text.edges, nodes_max=len(text.nodes))
+            known = compile_definition(
+                text.nodes,
+                text.edges,
+                nodes_max=sys.maxsize,
+                depth_max=sys.maxsize,
+                authorization_id=text.authorization_id or "",
+            )
             self._definitions[key] = known
             if len(self._definitions) > CACHED_MAX:
                 self._definitions.popitem(last=False)

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..engine import strict_json
 from ..engine.caller import Caller
 from ..engine.component import is_object
 from ..engine.fields import check_fields
 from ..journal.journal import RequestKey
-from . import strict_json
 from .auth import Principal, require
 from .errors import RequestError, parameter_invalid
 

@@ -38,6 +38,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The scope that a token needs, "" for a route without tokens."""
     request: Any = None
     request_required: bool = False
+    other_requests: tuple[tuple[str, Any], ...] = ()
+    """Media types of the body beside JSON, and the types of what they hold."""
+    api_key: bool = False
+    """An API key is as good as a token here."""
     parameters: tuple[Query, ...] = ()
     other_media: tuple[str, ...] = ()
     """Media types of the first answer beside JSON."""

@@ -5,28 +5,23 @@ The router and the OpenAPI document are both made from it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from . import health_routes as health
-from . import webhook_routes as webhooks
 from . import wire
-from .endpoint import KEY, Endpoint
+from .endpoint import Endpoint
+from .insight_endpoints import INSIGHT_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
+from .trigger_endpoints import TRIGGER_ENDPOINTS
+from .vault_endpoints import VAULT_ENDPOINTS
 from .workflow_endpoints import WORKFLOW_ENDPOINTS
 
 ENDPOINTS: Final = (
     *RUN_ENDPOINTS,
     *WORKFLOW_ENDPOINTS,
-    Endpoint(
-        method="POST",
-        path="/workflows/webhooks/{token}",
-        handler=webhooks.receive,
-        summary="Start a run by webhook",
-        parameters=(KEY,),
-        request=Any,
-        answers={202: wire.Empty},
-        refusals=(404, 409, 422),
-    ),
+    *INSIGHT_ENDPOINTS,
+    *TRIGGER_ENDPOINTS,
+    *VAULT_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

@@ -23,6 +23,7 @@ from ..engine.errors import (
     NotFoundError,
     StateError,
 )
+from ..engine.secret_source import SecretsUnavailableError
 from ..journal.errors import (
     ConflictError,
     OverloadedError,
@@ -51,6 +52,7 @@ TYPES: Final = {
     429: "rate_limit_error",
     500: "api_error",
     503: "api_error",
+    504: "api_error",
 }
 """The `type` of an error by its status."""
 RETRY_AFTER_S: Final = "1"
@@ -96,6 +98,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
     ViewsFailedError: (503, "overloaded"),
+    SecretsUnavailableError: (503, "overloaded"),
     ForbiddenError: (403, "insufficient_scope"),
     AuthUnavailableError: (503, "overloaded"),
 }

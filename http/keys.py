@@ -2,6 +2,9 @@
 
 A key file appears whole or not at all: it is written under another name, synced, and then
 linked, which fails if the name is taken. So two processes that start together agree on one key.
+
+A vault key that is replaced stands in `vault_keys_old` before its successor takes its place, and
+until nothing in the journal needs it any more: whenever the power fails, both are there.
 """
 
 from __future__ import annotations
@@ -14,14 +17,30 @@ import stat
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from .setting_types import SettingsError
 from .settings import Settings
 
 JWT_SECRET_NAME = "jwt_secret"
 VAULT_KEY_NAME = "vault_key"
+OLD_VAULT_KEYS_NAME = "vault_keys_old"
 JWT_SECRET_BYTES_MIN = 32
 VAULT_KEY_BYTES = 32
 _KEY_FILE_BYTES_MAX = 8192
+
+
+class VaultKeys(msgspec.Struct, frozen=True):
+    """The vault key and those before it."""
+
+    primary: bytes
+    older: tuple[bytes, ...]
+    is_own: bool
+    """True where the service made its key itself, in the data directory, and may replace it."""
+
+    def __repr__(self) -> str:
+        """Say how many there are, and no more."""
+        return f"VaultKeys({1 + len(self.older)} keys)"
 
 
 def jwt_secret(settings: Settings) -> tuple[str, bool]:
@@ -47,6 +66,51 @@ def vault_key(settings: Settings) -> tuple[bytes, bool]:
         path = settings.vault_key_file
         return _decoded_key(_read(path), str(path)), False
     return load_or_create_vault_key(settings.data)
+
+
+def vault_keys(settings: Settings) -> VaultKeys:
+    """Return the vault key and the earlier ones that secrets may still be encrypted with.
+
+    Raises `SettingsError` where they can't be read, made or trusted.
+    """
+    primary, _ = vault_key(settings)
+    is_own = not (settings.vault_key or settings.vault_key_file)
+    older = _decoded_keys(settings.vault_keys_old, "REFOLD_VAULT_KEYS_OLD")
+    if settings.vault_keys_old_file:
+        path = settings.vault_keys_old_file
+        older += _decoded_keys(_read(path), str(path))
+    path = settings.data / OLD_VAULT_KEYS_NAME
+    if is_own and os.path.lexists(path):
+        older += _decoded_keys(_read(path, private=True), str(path))
+    kept = dict.fromkeys(key for key in older if key != primary)
+    return VaultKeys(primary, tuple(kept), is_own)
+
+
+def replace_vault_key(data: Path) -> bytes:
+    """Put a new random key in the place of the data directory's; returns it once it is lasting.
+
+    Raises `SettingsError` where that can't be done; the key is then the one of before.
+    """
+    path, old = data / VAULT_KEY_NAME, data / OLD_VAULT_KEYS_NAME
+    lines = [_read(path, private=True)]
+    if os.path.lexists(old):
+        lines += _read(old, private=True).split()
+    key = secrets.token_bytes(VAULT_KEY_BYTES)
+    try:
+        _replace(old, "\n".join(dict.fromkeys(lines)))
+        _replace(path, base64.b64encode(key).decode())
+    except OSError as error:
+        raise _trouble("The data directory", data, "be written", error) from error
+    return key
+
+
+def forget_old_vault_keys(data: Path) -> None:
+    """Remove the keys before the present one from the data directory: nothing needs them.
+
+    Raises `OSError` where the directory can't be written.
+    """
+    (data / OLD_VAULT_KEYS_NAME).unlink(missing_ok=True)
+    _sync_directory(data)
 
 
 def load_or_create_jwt_secret(data: Path) -> tuple[str, bool]:
@@ -89,6 +153,21 @@ def _create(path: Path) -> bool:
     return True
 
 
+def _replace(path: Path, text: str) -> None:
+    """Write a file anew, as a whole or not at all, readable by its owner alone."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
 def _sync_directory(path: Path) -> None:
     """Make a new name durable: the file's own sync does not cover the directory's entry."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -129,6 +208,11 @@ def _checked_secret(text: str, path: Path) -> str:
     if size < JWT_SECRET_BYTES_MIN:
         raise _unusable(path, f"holds {size} bytes; a secret has {JWT_SECRET_BYTES_MIN} at least")
     return text
+
+
+def _decoded_keys(text: str, source: str) -> list[bytes]:
+    """Read keys that are separated by commas or white space."""
+    return [_decoded_key(part, source) for part in text.replace(",", " ").split()]
 
 
 def _decoded_key(text: str, source: str) -> bytes:

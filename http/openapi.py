@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Final, get_args
 
 import msgspec
 
+from ..engine.nodes.catalogue import CATALOGUE
+from ..engine.policy import NodePolicy
 from . import wire
 from .endpoint import Endpoint
 from .endpoints import ENDPOINTS
@@ -26,20 +29,24 @@ _DESCRIPTIONS: Final = {
     409: "The state of the workflow or run, or of an idempotency key, is against it",
     412: "The version is not the current one",
     413: "The body is too large",
-    415: "The body is not JSON",
+    415: "The body is of a type that is not read here",
     422: "A field or parameter is missing or unusable",
     500: "Something went wrong on our side",
     503: "The service can't take this now",
+    504: "The run goes on, and its result was not waited for any longer",
 }
 
 
 def build(public_url: str, version: str) -> dict[str, Any]:
     """Return the document."""
-    types = _types()
+    kinds = _node_kinds()
+    types = [*_types(), NodePolicy, *kinds.values()]
+    # All at once, so that types of one name in two modules are told apart.
     made, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(map(repr, types), made, strict=True))
-    for name, component in _node_schemas().items():
-        components.setdefault(name, component)
+    components |= _node_schemas(kinds, by_type)
+    for name in ("WorkflowCreate", "WorkflowChange"):
+        components[name]["properties"]["nodes"]["description"] = "Each is a `Node`."
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         operation = _operation(endpoint, by_type)
@@ -57,7 +64,8 @@ def build(public_url: str, version: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
             },
         },
     }
@@ -66,7 +74,8 @@ def build(public_url: str, version: str) -> dict[str, Any]:
 def _types() -> list[Any]:
     found: dict[str, Any] = {repr(wire.Error): wire.Error}
     for endpoint in ENDPOINTS:
-        for made in (*endpoint.answers.values(), endpoint.request):
+        others = (made for _, made in endpoint.other_requests)
+        for made in (*endpoint.answers.values(), endpoint.request, *others):
             found |= {repr(one): one for one in _alternatives(made) if one is not None}
     return list(found.values())
 
@@ -81,18 +90,42 @@ def _schema(made: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     return found[0] if len(found) == 1 else {"anyOf": found}
 
 
-def _node_schemas() -> dict[str, Any]:
-    """Return the configuration of each component, as a schema `Node.<component>`."""
-    from ..engine.nodes.catalogue import CATALOGUE
-    from ..engine.policy import NodePolicy
+def _node_kinds() -> dict[str, Any]:
+    """Return the type of each component's configuration."""
+    return {name: kind.config_type for name, kind in CATALOGUE.items()}
 
-    made: dict[str, Any] = {}
-    for name, kind in CATALOGUE.items():
-        (own, common), components = msgspec.json.schema_components(
-            [kind.config_type, NodePolicy], ref_template=_REF
-        )
-        made |= components
-        made[f"Node.{name}"] = {"title": name, "allOf": [own, common]}
+
+def _node_schemas(kinds: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `Node`, and for each component its `data` as a schema `Node.<component>`.
+
+    They are for editors and generators. What a request may hold is more: the component may be
+    named by the node's `type`, and null stands for a field that isn't there.
+    """
+    refs = {name: _REF.format(name=f"Node.{name}") for name in kinds}
+    made: dict[str, Any] = {
+        f"Node.{name}": {
+            "title": name,
+            "type": "object",
+            "required": ["componentId"],
+            "properties": {"componentId": {"const": name}},
+            "allOf": [schemas[repr(kind)], schemas[repr(NodePolicy)]],
+        }
+        for name, kind in kinds.items()
+    }
+    made["Node"] = {
+        "title": "Node",
+        "type": "object",
+        "required": ["id", "data"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": 64},
+            "type": {"type": "string"},
+            "position": {"type": "object"},
+            "data": {
+                "oneOf": [{"$ref": ref} for ref in refs.values()],
+                "discriminator": {"propertyName": "componentId", "mapping": refs},
+            },
+        },
+    }
     return made
 
 
@@ -104,7 +137,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         "responses": _responses(endpoint, schemas),
     }
     if endpoint.scope:
-        operation["security"] = [{"bearer": []}]
+        operation["security"] = [{"bearer": []}, *([{"api_key": []}] if endpoint.api_key else [])]
         operation["description"] += f" Scope: `{endpoint.scope}`."
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -125,7 +158,13 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     if endpoint.request is not None:
         operation["requestBody"] = {
             "required": endpoint.request_required,
-            "content": {"application/json": {"schema": _schema(endpoint.request, schemas)}},
+            "content": {
+                media: {"schema": _schema(made, schemas)}
+                for media, made in (
+                    ("application/json", endpoint.request),
+                    *endpoint.other_requests,
+                )
+            },
         }
     return operation
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 
 from ..engine.workflows import WorkflowBody
 from ..journal import ids
+from ..projections.log_views import ListedLogRow
 from ..projections.run_state import LogEntry, RunState
 from ..projections.views import RunRow
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
@@ -61,11 +62,11 @@ def run(state: RunState, bodies: Bodies, payload_at: int, *, logs: bool) -> wire
         created_at=to_wire(state.created_at),
         started_at=to_wire_or_none(state.started_at),
         completed_at=to_wire_or_none(state.ended_at),
-        duration_in_seconds=_duration(state.started_at, state.ended_at),
+        duration_in_seconds=duration(state.started_at, state.ended_at),
         origin=cast("wire.Origin", origin.origin),
         original_run_id=origin.original_run or None,
         resumed_from_node_id=origin.chosen_node or None,
-        logs=[_log(state, entry, bodies) for entry in state.log] if logs else [],
+        logs=[log(state, entry, bodies) for entry in state.log] if logs else [],
     )
 
 
@@ -82,7 +83,7 @@ def listed_run(row: RunRow, bodies: Bodies) -> wire.Run:
         created_at=to_wire(row.created_at),
         started_at=to_wire_or_none(row.started_at),
         completed_at=to_wire_or_none(row.ended_at),
-        duration_in_seconds=_duration(row.started_at, row.ended_at),
+        duration_in_seconds=duration(row.started_at, row.ended_at),
         origin=cast("wire.Origin", row.origin),
         original_run_id=row.original_run or None,
         resumed_from_node_id=row.chosen_node or None,
@@ -113,6 +114,7 @@ def workflow(
         edges=text.edges if whole else UNSET,
         schedule_type=text.schedule_type,
         schedule_value=text.schedule_value,
+        next_run_at=to_wire_or_none(state.next_at) if version is state.current else None,
         is_active=text.is_active,
         webhook_url=webhook_url,
         created_at=to_wire(state.created_at),
@@ -120,13 +122,26 @@ def workflow(
     )
 
 
-def _log(state: RunState, entry: LogEntry, bodies: Bodies) -> wire.Log:
+def log(state: RunState, entry: LogEntry, bodies: Bodies) -> wire.Log:
+    """Show a log entry of a run."""
+    original = state.origin.original_run
+    return _log(state.run_id, entry, original, bodies)
+
+
+def listed_log(row: ListedLogRow, bodies: Bodies) -> wire.Log:
+    """Show a log entry of a list."""
+    return _log(row.run_id, row, row.original_run, bodies)
+
+
+def _log(
+    run_id: str, entry: LogEntry | ListedLogRow, original_run: str, bodies: Bodies
+) -> wire.Log:
     source = None
     if entry.source_id:
-        source = wire.ReplayedFrom(state.origin.original_run, ids.LOG + entry.source_id)
+        source = wire.ReplayedFrom(original_run, ids.LOG + entry.source_id)
     return wire.Log(
         ids.LOG + entry.event_id,
-        state.run_id,
+        run_id,
         entry.node,
         entry.component,
         entry.status,
@@ -134,9 +149,14 @@ def _log(state: RunState, entry: LogEntry, bodies: Bodies) -> wire.Log:
         to_wire(entry.created_at),
         to_wire(entry.started_at),
         entry.attempt,
-        None,
+        iteration(entry.iteration),
         source,
     )
+
+
+def iteration(path: str) -> list[int] | None:
+    """Show a path of indexes inside iterators, such as `3.0`; None outside of them."""
+    return [int(index) for index in path.split(".")] if path else None
 
 
 def _output(body: bytes | None) -> Raw:
@@ -146,8 +166,13 @@ def _output(body: bytes | None) -> Raw:
     return Raw(body) if body.startswith(b"{") else Raw(b'{"value":' + body + b"}")
 
 
+def payload_of(body: bytes) -> Raw:
+    """Return the trigger payload that stands in the body of a run's request."""
+    return _decode_payload(body).payload
+
+
 def _payload(body: bytes | None) -> Raw:
-    return ERASED if body is None else _decode_payload(body).payload
+    return ERASED if body is None else payload_of(body)
 
 
 def _message(status: str, body: bytes | None) -> str | None:
@@ -156,7 +181,8 @@ def _message(status: str, body: bytes | None) -> str | None:
     return "(erased)" if body is None else _decode_message(body).message
 
 
-def _duration(started_at: int, ended_at: int) -> float | None:
+def duration(started_at: int, ended_at: int) -> float | None:
+    """Return the seconds from a run's start to its end, None while it has not ended."""
     if not ended_at:
         return None
     return max(0, ended_at - started_at) / 1e6 if started_at else 0.0

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from ..engine.errors import EngineError
-from ..engine.execution import StopRequest
+from ..engine.requests import StopRequest
 from ..engine.run_requests import Started
 from ..engine.transcript import Snapshot
 from ..journal.errors import JournalError
@@ -99,7 +99,7 @@ async def cancel(app: App, call: Call) -> Answer:
     caller = call.caller
     accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     request = StopRequest(caller.subject, caller.metadata(app.pseudonyms), accepted)
-    await app.engine.cancel(caller, request, run_id)
+    await app.engine.ask(caller, request, run_id)
     loaded = await app.runs.find(caller.tenant, run_id)
     return answer(202, await _show(app, loaded.state))
 
@@ -235,4 +235,6 @@ async def _pinned_workflow(
     bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
     shown = await app.workflow(workflow, version, in_clear=in_clear)
     runs = [rendering.listed_run(row, bodies) for row in rows]
-    return msgspec.structs.replace(shown, runs=runs or UNSET)
+    # When its schedule fires next changes without a new version, so it is no part of what a run
+    # is pinned to: the same answer must come again.
+    return msgspec.structs.replace(shown, next_run_at=None, runs=runs or UNSET)

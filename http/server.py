@@ -21,17 +21,17 @@ from ..engine.authoring import Authoring
 from ..engine.egress import EgressRules
 from ..engine.engine import Engine
 from ..engine.execution import Services
+from ..engine.fan_out import FanOut
 from ..engine.limits import Limits
 from ..engine.nodes.control import Delay
 from ..engine.outbound import OutboundClient
 from ..engine.run_requests import RunRequests
 from ..engine.runs import Runs
-from ..engine.sealing import Sealer
+from ..engine.scheduler import Scheduler, SchedulerParts
 from ..engine.starts import Starts
 from ..engine.template_values import RenderLimit
 from ..engine.timers import LoopTimers
 from ..engine.workflows import Workflows
-from ..journal.actors import Pseudonyms
 from ..journal.clock import IdSource, SystemClock
 from ..journal.sqlite_file import JOURNAL_FILE
 from ..journal.sqlite_store import open_journal
@@ -40,11 +40,12 @@ from .app import Application
 from .auth import Authenticator
 from .auth_keys import AuthSettings
 from .call import Answer
-from .keys import jwt_secret, vault_key
+from .keys import jwt_secret, vault_keys
 from .protocol import bounded_protocol
 from .services import App
 from .setting_types import SettingsError
 from .settings import Settings
+from .vault_parts import open_vault
 
 _log = logging.getLogger("refold.server")
 _KEEP_ALIVE_S = 65
@@ -121,6 +122,7 @@ async def _serve(
             )
         )
         recovered = await app.engine.recover()
+        app.scheduler.start()
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -130,6 +132,7 @@ async def _serve(
         try:
             await server.serve(sockets=[listening])
         finally:
+            await app.scheduler.stop(settings.shutdown_seconds_max)
             await app.engine.stop(settings.shutdown_seconds_max)
 
 
@@ -138,42 +141,57 @@ async def assemble(
     settings: Settings, public_url: str
 ) -> AsyncGenerator[tuple[App, IdSource], None]:
     """Open the journal and the views of a data directory and wire the engine to them."""
-    key, _ = vault_key(settings)
+    keys = vault_keys(settings)
     clock = SystemClock()
     ids = IdSource(clock)
     limits = _limits(settings)
     Delay.seconds_max = settings.delay_seconds_max
     RenderLimit.seconds_max = settings.template_seconds_max
     async with (
-        open_journal(settings.data, key, clock, batch_max=settings.batch_max) as journal,
+        open_journal(
+            settings.data,
+            keys.primary,
+            clock,
+            older_keys=keys.older,
+            batch_max=settings.batch_max,
+        ) as journal,
         open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
+        open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
     ):
         outbound = OutboundClient(
             EgressRules.parse(",".join(settings.egress_allow)),
             max_response_bytes=settings.response_bytes_max,
         )
-        pseudonyms = Pseudonyms(key)
-        sealer = Sealer(key)
+        pseudonyms, sealer = secrets.pseudonyms, secrets.sealer
         workflows = Workflows(journal, sealer)
-        authoring = Authoring(journal, ids, pseudonyms, sealer, limits, workflows)
+        authoring = Authoring(journal, clock, ids, pseudonyms, sealer, limits, workflows)
         runs = Runs(journal, workflows)
-        starts = Starts(journal, ids, RunRequests(ids, pseudonyms), workflows, runs)
+        requests = RunRequests(ids, pseudonyms)
+        starts = Starts(journal, ids, requests, workflows, runs)
         services = Services(journal, clock, ids, LoopTimers(clock), outbound, limits)
-        engine = Engine(services, workflows, runs)
+        engine = Engine(services, workflows, runs, requests, pseudonyms)
+        timers, due = services.timers, views.scheduled
+        parts = SchedulerParts(
+            journal, clock, ids, timers, pseudonyms, workflows, requests, engine, due
+        )
         try:
             yield (
                 App(
-                    journal,
-                    views,
-                    workflows,
-                    authoring,
-                    runs,
-                    starts,
-                    engine,
-                    pseudonyms,
-                    public_url,
-                    settings.body_bytes_max,
-                    asyncio.get_running_loop().create_future(),
+                    journal=journal,
+                    views=views,
+                    workflows=workflows,
+                    authoring=authoring,
+                    runs=runs,
+                    starts=starts,
+                    fan_out=FanOut(journal, views, requests, workflows),
+                    engine=engine,
+                    scheduler=Scheduler(parts),
+                    pseudonyms=pseudonyms,
+                    vault=secrets.vault,
+                    keys=secrets.keys,
+                    public_url=public_url,
+                    body_bytes_max=settings.body_bytes_max,
+                    stopping=asyncio.get_running_loop().create_future(),
                 ),
                 ids,
             )

@@ -8,20 +8,24 @@ import msgspec
 
 from ..engine.authoring import Authoring
 from ..engine.engine import Engine
+from ..engine.fan_out import FanOut
 from ..engine.runs import Runs
+from ..engine.scheduler import Scheduler
 from ..engine.starts import Starts
+from ..engine.vault import Vault
 from ..engine.workflows import WorkflowBody, Workflows
 from ..journal.actors import Pseudonyms
 from ..journal.sqlite_store import SqliteJournal
 from ..projections.views import Views
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
 from . import rendering, wire
+from .key_rotation import KeyService
 
 WEBHOOK_PATH = "/workflows/webhooks/"
 MASKED_TOKEN = "whsec_***"
 
 
-class App(msgspec.Struct, frozen=True):
+class App(msgspec.Struct, frozen=True, kw_only=True):
     """The rooms below, as the routes see them."""
 
     journal: SqliteJournal
@@ -30,8 +34,12 @@ class App(msgspec.Struct, frozen=True):
     authoring: Authoring
     runs: Runs
     starts: Starts
+    fan_out: FanOut
     engine: Engine
+    scheduler: Scheduler
     pseudonyms: Pseudonyms
+    vault: Vault
+    keys: KeyService
     public_url: str
     body_bytes_max: int
     stopping: asyncio.Future[None]

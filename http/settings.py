@@ -90,6 +90,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vault_key_file: Annotated[Path | None, Meta(description="File that holds the vault key.")] = (
         None
     )
+    vault_keys_old: Annotated[
+        str,
+        Meta(
+            description="Earlier vault keys, separated by commas: needed for one start after the "
+            "key was changed.",
+            extra=_SECRET,
+        ),
+    ] = ""
+    vault_keys_old_file: Annotated[
+        Path | None, Meta(description="File that holds the earlier vault keys, one a line.")
+    ] = None
     egress_allow: Annotated[
         tuple[str, ...],
         Meta(
@@ -261,7 +272,7 @@ def _is_network_or_host(entry: str) -> bool:
 
 def _consistent(settings: Settings) -> Settings:
     """Refuse values that exclude each other; what keys can do is judged where they are used."""
-    for name in ("jwt_secret", "vault_key"):
+    for name in ("jwt_secret", "vault_key", "vault_keys_old"):
         if getattr(settings, name) and getattr(settings, f"{name}_file"):
             variable = ENVIRONMENT_PREFIX + name.upper()
             raise SettingsError(name, f"{variable} and {variable}_FILE are both set; keep one.")

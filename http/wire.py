@@ -290,6 +290,8 @@ class BulkResumeRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Description = Annotated[str, Meta(max_length=10_000)]
+ScheduleType = Literal["manual", "interval", "cron", "daily", "weekly", "monthly"]
+ScheduleValue = Annotated[str, Meta(max_length=256, examples=["5 minutes", "mon,thu 09:00"])]
 
 
 class WorkflowCreate(Struct, frozen=True, forbid_unknown_fields=True):
@@ -300,8 +302,8 @@ class WorkflowCreate(Struct, frozen=True, forbid_unknown_fields=True):
     edges: list[JsonObject]
     description: Description | None = None
     is_active: bool = True
-    schedule_type: Literal["manual"] | None = None
-    schedule_value: None = None
+    schedule_type: ScheduleType | None = None
+    schedule_value: ScheduleValue | None = None
     authorization_id: None = None
 
 
@@ -313,6 +315,6 @@ class WorkflowChange(Struct, frozen=True, forbid_unknown_fields=True):
     edges: list[JsonObject] | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     is_active: bool | UnsetType = UNSET
-    schedule_type: Literal["manual"] | UnsetType | None = UNSET
-    schedule_value: UnsetType | None = UNSET
+    schedule_type: ScheduleType | UnsetType | None = UNSET
+    schedule_value: ScheduleValue | UnsetType | None = UNSET
     authorization_id: UnsetType | None = UNSET

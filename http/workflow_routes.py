@@ -9,8 +9,9 @@ import msgspec
 from msgspec import UNSET
 
 from ..engine.component import is_object
-from ..engine.definition import DefinitionError, compile_definition
+from ..engine.definition import DefinitionError
 from ..engine.fields import check_fields
+from ..engine.schedule_rules import NO_SCHEDULE, check_schedule
 from ..engine.workflows import WorkflowText
 from ..journal.events import WorkflowDefined
 from ..projections.views import WorkflowRow
@@ -72,24 +73,27 @@ async def list_workflows(app: App, call: Call) -> Answer:
 async def get(app: App, call: Call) -> Answer:
     """Return a workflow's current version."""
     state = await _find(app, call)
-    return await _shown(app, call, state)
+    return await shown_workflow(app, call, state)
 
 
 async def change(app: App, call: Call) -> Answer:
     """Make a new version with the fields that were sent."""
     wanted = _checked(app, wire.WorkflowChange, call.json())
-    expected = _if_match(call)
+    expected = read_if_match(call)
     fields: dict[str, Any] = {
         name: value
         for name in wire.WorkflowChange.__struct_fields__
         if (value := getattr(wanted, name)) is not UNSET
     }
+    if fields.get("schedule_type", "") in NO_SCHEDULE:
+        # Whoever takes the schedule away need not take its value away as well.
+        fields.setdefault("schedule_value", None)
 
     def edit(text: WorkflowText) -> WorkflowText:
         return msgspec.structs.replace(text, **fields)
 
     state = await app.authoring.change(call.caller, call.params["workflowId"], edit, expected)
-    return await _shown(app, call, state)
+    return await shown_workflow(app, call, state)
 
 
 async def delete(app: App, call: Call) -> Answer:
@@ -165,9 +169,11 @@ def _checked(app: App, struct: type[S], raw: Any) -> S:
     nodes, edges = raw.get("nodes"), raw.get("edges")
     if nodes is not None and edges is not None:
         try:
-            compile_definition(nodes, edges, nodes_max=app.authoring.nodes_max)
+            app.authoring.check(nodes, edges)
         except DefinitionError as error:
             errors = error.errors | errors
+    if struct is wire.WorkflowCreate:
+        errors = check_schedule(raw.get("schedule_type"), raw.get("schedule_value")) | errors
     if made is None or errors:
         raise DefinitionError(errors)
     return made
@@ -175,14 +181,17 @@ def _checked(app: App, struct: type[S], raw: Any) -> S:
 
 def _text_of(app: App, raw: Any) -> WorkflowText:
     made = _checked(app, wire.WorkflowCreate, raw)
-    return WorkflowText(
+    text = WorkflowText(
         name=made.name,
         nodes=made.nodes,
         edges=made.edges,
         description=made.description,
         is_active=made.is_active,
         schedule_type=made.schedule_type,
+        schedule_value=made.schedule_value,
     )
+    app.authoring.check_text(text)
+    return text
 
 
 def _lines(error: DefinitionError) -> list[str]:
@@ -197,7 +206,8 @@ async def _find(app: App, call: Call) -> WorkflowState:
     return await app.workflows.find(call.principal.tenant, call.params["workflowId"])
 
 
-async def _shown(app: App, call: Call, state: WorkflowState) -> Answer:
+async def shown_workflow(app: App, call: Call, state: WorkflowState) -> Answer:
+    """Answer with a workflow's current version."""
     shown = await app.workflow(state, state.current, in_clear=call.has_scope("workflows:write"))
     return answer(200, shown).with_header("ETag", f'"{state.current.number}"')
 
@@ -226,7 +236,12 @@ async def _version(app: App, state: WorkflowState, number: int) -> wire.Workflow
     )
 
 
-def _if_match(call: Call) -> int | None:
+def read_if_match(call: Call) -> int | None:
+    """Return the version that `If-Match` names, None where any will do.
+
+    Raises:
+        RequestError: 422, it names none.
+    """
     text = call.header(b"if-match")
     if text is None or text.strip() == "*":
         return None

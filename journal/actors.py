@@ -2,7 +2,8 @@
 
 An entry is kept for ever and a person may ask to be forgotten, so the envelope holds an HMAC
 of the subject; the readable name is in the body, which can be erased. The tenant's key comes
-from the service key, so that the same person in two tenants can't be recognised.
+from the journal's identity secret (service_keys.py), so that the same person in two tenants can't
+be recognised, and a change of the service key changes nothing here.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from hmac import new as hmac
 
 
 class Pseudonyms:
-    """Makes actors and token hashes under the service key."""
+    """Makes actors and hashes of tokens and names under the identity secret."""
 
-    def __init__(self, service_key: bytes) -> None:
-        self._service_key = service_key
+    def __init__(self, identity: bytes) -> None:
+        self._identity = identity
         self._actor = lru_cache(maxsize=4096)(self._make_actor)
 
     def actor(self, tenant: str, subject: str) -> str:
@@ -25,12 +26,22 @@ class Pseudonyms:
 
     def token(self, token: str) -> str:
         """Return the keyed hash by which a webhook token is found without being kept."""
-        return hmac(
-            self._service_key, b"refold/webhook-token/v1\x00" + token.encode(), sha256
-        ).hexdigest()
+        return self._hash(b"refold/webhook-token/v1", token)
+
+    def api_key(self, key: str) -> str:
+        """Return the keyed hash by which an API key is found without being kept."""
+        return self._hash(b"refold/api-key/v1", key)
+
+    def name(self, tenant: str, name: str) -> str:
+        """Return the keyed hash that stands for a name of which each tenant has one."""
+        # A tenant is printable and so holds no zero byte: no two pairs look alike.
+        return self._hash(b"refold/name/v1", f"{tenant}\x00{name}")
+
+    def _hash(self, purpose: bytes, text: str) -> str:
+        return hmac(self._identity, purpose + b"\x00" + text.encode(), sha256).hexdigest()
 
     def _make_actor(self, tenant: str, subject: str) -> str:
         tenant_key = hmac(
-            self._service_key, b"refold/actor/v1\x00" + tenant.encode(), sha256
+            self._identity, b"refold/actor/v1\x00" + tenant.encode(), sha256
         ).digest()
         return hmac(tenant_key, subject.encode(), sha256).hexdigest()

@@ -75,6 +75,8 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     request: RequestKey | None = None
     unused: Sequence[str] = ()
     """Resources that nothing may hold: see `Hold`."""
+    erased: Sequence[int] = ()
+    """Positions, ascending, whose bodies go with this commit: see `erasing.py` for its rules."""
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -155,7 +157,11 @@ class Journal(Protocol):
         ...
 
     async def holds(self) -> Sequence[Hold]:
-        """List what is in use: at a start, the unfinished runs."""
+        """List what is in use: at a start, the unfinished runs. Claims of names are left out."""
+        ...
+
+    async def key_event(self) -> Recorded | None:
+        """Return the newest `journal.created` or `key.rotated`: which service key is in use."""
         ...
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:

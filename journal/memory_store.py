@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from . import ids
+from .claims import CLAIM
 from .clock import Clock
 from .envelope import Recorded
+from .events import JournalCreated, KeyRotated
 from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Subscriber
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest, is_remembered
 from .subscriptions import Subscriptions
@@ -25,6 +28,7 @@ class MemoryLedger:
         self.requests: dict[tuple[str, str], TakenRequest] = {}
         self.holds: defaultdict[str, set[str]] = defaultdict(set)
         """What each holder holds."""
+        self.bodies: dict[int, Body] = {}
 
     def head(self, stream: str) -> Head:
         """Return a stream's head, `EMPTY` if nothing was ever written to it."""
@@ -38,6 +42,10 @@ class MemoryLedger:
     def holder(self, resource: str) -> str | None:
         """Return one of the streams that hold a resource, if any."""
         return min((who for who, held in self.holds.items() if resource in held), default=None)
+
+    def bodied(self, position: int) -> Recorded | None:
+        """Return the event at a position if a body of its own is there, unerased."""
+        return self.events[position - 1] if position in self.bodies else None
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
@@ -56,7 +64,6 @@ class MemoryJournal:
         self._clock = clock
         self._ledger = MemoryLedger()
         self._sequencer = Sequencer(journal_id, self._ledger, salt)
-        self._bodies: dict[int, Body] = {}
         self._subscriptions = Subscriptions()
         self._last_at = 0
 
@@ -95,7 +102,8 @@ class MemoryJournal:
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions."""
-        return {p: self._bodies[p] for p in positions if p in self._bodies}
+        bodies = self._ledger.bodies
+        return {p: bodies[p] for p in positions if p in bodies}
 
     async def requested(self, request: RequestKey) -> Appended | None:
         """Return what an idempotency key made before, None if it is free."""
@@ -110,7 +118,15 @@ class MemoryJournal:
             Hold(resource, holder)
             for holder, held in sorted(self._ledger.holds.items())
             for resource in sorted(held)
+            if not resource.startswith(CLAIM)
         ]
+
+    async def key_event(self) -> Recorded | None:
+        """Return the newest event that says which service key is in use."""
+        for event in reversed(self._ledger.streams.get(ids.SYS, [])):
+            if isinstance(event.facts, (JournalCreated, KeyRotated)):
+                return event
+        return None
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
@@ -122,7 +138,9 @@ class MemoryJournal:
             ledger.events.append(row.event)
             ledger.streams[row.event.stream].append(row.event)
             if row.body is not None and row.salt is not None:
-                self._bodies[row.event.position] = Body(row.salt, row.body)
+                ledger.bodies[row.event.position] = Body(row.salt, row.body)
+        for position in made.erased:
+            del ledger.bodies[position]
         if made.request is not None:
             request, taken = made.request
             ledger.requests[request.scope, request.key] = taken

@@ -89,6 +89,9 @@ class VaultDefined(Facts, frozen=True):
     idempotency_key: str
     idempotency_scope: str
     item_version: int
+    """Counts its secrets, from 1; the same where only its name or its expiry changed."""
+    name_hash: str
+    """Keyed hash of tenant and name: what only one item at a time may hold."""
 
 
 class VaultDeleted(Facts, frozen=True):

@@ -88,8 +88,15 @@ CREATE TRIGGER body_insert BEFORE INSERT ON body BEGIN
     WHERE NOT EXISTS
       (SELECT 1 FROM event WHERE position = NEW.position AND body_at = NEW.position);
 END;
+-- An erased body is overwritten where it stands. To delete its row would make SQLite move the rows
+-- beside it, and their old bytes stay in the gaps of pages, where no later erasure finds them.
 CREATE TRIGGER body_no_update BEFORE UPDATE ON body BEGIN
-  SELECT RAISE(ABORT, 'journal: a body is written once');
+  SELECT RAISE(ABORT, 'journal: a body is written once')
+    WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position)
+      OR NEW.position IS NOT OLD.position
+      OR NEW.salt IS NOT zeroblob(32)
+      OR NEW.data IS NOT zeroblob(length(OLD.data))
+      OR NEW.subject IS NOT NULL;
 END;
 CREATE TRIGGER body_delete BEFORE DELETE ON body BEGIN
   SELECT RAISE(ABORT, 'journal: no erasure is recorded for this body')

@@ -12,6 +12,7 @@ from typing import Protocol, TypeGuard
 import msgspec
 
 from . import events as e
+from .claims import claim_changes
 from .envelope import (
     FORMAT,
     NO_LEAF,
@@ -22,6 +23,7 @@ from .envelope import (
     payload_commitment,
     recorded,
 )
+from .erasing import check_erasure
 from .errors import (
     ConflictError,
     InvalidCommitError,
@@ -58,6 +60,10 @@ class Ledger(Protocol):
 
     def holder(self, resource: str) -> str | None:
         """Return one of the streams that hold a resource, if any."""
+        ...
+
+    def bodied(self, position: int) -> Recorded | None:
+        """Return the event at a position if a body of its own is there, unerased."""
         ...
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
@@ -102,6 +108,10 @@ class Sequenced(msgspec.Struct, frozen=True, gc=False):
     request: tuple[RequestKey, TakenRequest] | None
     holds: Sequence[HoldChange]
     """In the order of the events."""
+    erased: Sequence[int] = ()
+    """Positions whose bodies go."""
+    erased_by: int = 0
+    """The position of the event that says so."""
 
 
 HoldChange = Hold | str
@@ -112,13 +122,17 @@ def hold_changes(events: Iterable[Recorded]) -> Iterator[HoldChange]:
     """Say what events take hold of, and whose holds they end.
 
     The hold table is an index over the events: a run holds its workflow from `run.requested` to
-    its last event.
+    its last event, and the current version of a workflow holds what it names.
     """
     for event in events:
         facts = event.facts
         if isinstance(facts, e.RunRequested):
             yield Hold(facts.workflow, event.stream)
-        elif facts.type in e.RUN_ENDED:
+        elif isinstance(facts, e.WorkflowDefined):
+            yield event.stream
+            for resource in facts.uses.split():
+                yield Hold(resource, event.stream)
+        elif isinstance(facts, e.WorkflowDeleted) or facts.type in e.RUN_ENDED:
             yield event.stream
 
 
@@ -147,16 +161,22 @@ class Sequencer:
             holder = self._ledger.holder(resource)
             if holder is not None:
                 raise ResourceInUseError(resource, holder)
+        for write in commit.writes:
+            self._expect(write.stream, write.expected_version)
+        place = check_erasure(commit, position, self._ledger.bodied)
         rows: list[Row] = []
         heads: dict[str, Head] = {}
         for write in commit.writes:
-            self._expect(write.stream, write.expected_version)
             heads[write.stream] = self._write(write, position + len(rows), at, rows)
         request = None
         if commit.request is not None:
             first, last = rows[0].event.position, rows[-1].event.position
             request = (commit.request, TakenRequest(commit.request.digest, first, last, at))
-        return Sequenced(rows, heads, request, list(hold_changes(row.event for row in rows)))
+        events = [row.event for row in rows]
+        # No stream is in both: what claims a name holds nothing else.
+        holds = [*hold_changes(events), *claim_changes(events)]
+        erased_by = 0 if place is None else events[place].position
+        return Sequenced(rows, heads, request, holds, commit.erased, erased_by)
 
     def _expect(self, stream: str, version: int) -> None:
         actual = self._ledger.head(stream)[0]

@@ -16,7 +16,7 @@ import msgspec
 from .envelope import FORMAT, NO_LEAF, Recorded, decode_entry, leaf_hash
 from .errors import CorruptStoreError, ForeignStoreError
 
-FILE_FORMAT: Final = 1
+FILE_FORMAT: Final = 2
 _TAIL: Final = 1000
 """How many of the newest entries are hashed again."""
 _SCHEMA: Final = (
@@ -63,9 +63,9 @@ def refuse_foreign(connection: sqlite3.Connection, path: Path, application_id: i
     if tables and pragma(connection, "application_id") != application_id:
         raise ForeignStoreError(f"{path} is not a journal: it belongs to another program")
     version = pragma(connection, "user_version")
-    if version not in (0, FILE_FORMAT):
+    if not 0 <= int(version) <= FILE_FORMAT:
         raise ForeignStoreError(
-            f"{path} has format {version}, this version reads format {FILE_FORMAT}"
+            f"{path} has format {version}, this version reads formats up to {FILE_FORMAT}"
         )
 
 

@@ -22,6 +22,7 @@ from .sqlite_checks import (
     refuse_foreign,
     refuse_torn,
 )
+from .sqlite_upgrade import upgrade_from_1
 
 APPLICATION_ID: Final = 0x5245464F  # "REFO"
 JOURNAL_FILE: Final = "journal.db"
@@ -38,6 +39,10 @@ _WRITER_PRAGMAS: Final[dict[str, int | str]] = {
 }
 READER_PRAGMAS: Final = ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000")
 
+# How long the writer waits for readers that keep it from emptying the log. The wait that lets
+# a checkpoint give way is the one setting that is changed while the store is open.
+SHORT_BUSY_MS: Final = 100
+_BUSY_CHANGES: Final = frozenset({str(SHORT_BUSY_MS), str(_WRITER_PRAGMAS["busy_timeout"])})
 _FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
     "application_id",
     "ignore_check_constraints",
@@ -48,8 +53,8 @@ _FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
 _TABLES: Final = frozenset({"journal", "event", "body", "erasure", "request", "hold"})
 _WRITABLE: Final = {
     sqlite3.SQLITE_INSERT: _TABLES,
-    sqlite3.SQLITE_UPDATE: frozenset({"request"}),
-    sqlite3.SQLITE_DELETE: frozenset({"request", "hold", "body"}),
+    sqlite3.SQLITE_UPDATE: frozenset({"request", "body"}),
+    sqlite3.SQLITE_DELETE: frozenset({"request", "hold"}),
 }
 _HARMLESS: Final = frozenset(
     {
@@ -105,8 +110,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
         try:
             refuse_foreign(connection, path, APPLICATION_ID)
             _set_pragmas(connection, path)
-            if pragma(connection, "user_version") == 0:
+            version = pragma(connection, "user_version")
+            if version == 0:
                 _create(connection)
+            elif version == 1:
+                upgrade_from_1(connection, _schema(), FILE_FORMAT)
             # What a crash left in the log goes into the file, unless somebody is reading.
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
@@ -135,7 +143,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection = _connect(reader_uri(path))
         try:
             refuse_foreign(connection, path, APPLICATION_ID)
-            if pragma(connection, "user_version") != FILE_FORMAT:
+            if pragma(connection, "user_version") == 0:
                 raise ForeignStoreError(f"{path} holds no journal")
             for setting in READER_PRAGMAS:
                 connection.execute(f"PRAGMA {setting}")
@@ -164,6 +172,24 @@ def probe(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file and cut it to nothing; False if a reader prevents it.
+
+    Waits for `SHORT_BUSY_MS` at most.
+
+    Raises:
+        sqlite3.Error: the disk refuses.
+    """
+    # Most of the work is done without waiting for anybody, so that the rest is short.
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    connection.execute(f"PRAGMA busy_timeout = {SHORT_BUSY_MS}")
+    try:
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_WRITER_PRAGMAS['busy_timeout']}")
+    return not busy
 
 
 @contextmanager
@@ -242,6 +268,7 @@ def _authorize(
     if action == sqlite3.SQLITE_PRAGMA and one is not None:
         name = one.lower()
         rewritten = (name, two) == ("user_version", str(FILE_FORMAT))
+        rewritten = rewritten or (name == "busy_timeout" and two in _BUSY_CHANGES)
         if two is None or rewritten or name not in _FROZEN_PRAGMAS:
             return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from .claims import CLAIM
 from .envelope import Recorded, decode_entry
 from .journal import PAGE, Body, Hold
 
@@ -25,7 +26,21 @@ STREAM_HEAD: Final = (
 )
 BETWEEN: Final = f"SELECT {_COLUMNS} FROM event WHERE position BETWEEN ? AND ? ORDER BY position"
 REQUEST: Final = "SELECT digest, first, last, at FROM request WHERE scope = ? AND key = ?"
-HOLDS: Final = "SELECT resource, holder FROM hold ORDER BY holder, resource"
+HOLDS: Final = (
+    f"SELECT resource, holder FROM hold WHERE resource NOT GLOB '{CLAIM}*' "
+    "ORDER BY holder, resource"
+)
+BODIED: Final = (
+    f"SELECT {_COLUMNS} FROM event WHERE position = ?1 AND body_at = ?1 "
+    "AND EXISTS (SELECT 1 FROM body WHERE body.position = ?1) "
+    "AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = ?1)"
+)
+# The bytes are searched as they are, like in the trigger of erasures (schema.sql).
+KEY_EVENT: Final = (
+    f"SELECT {_COLUMNS} FROM event WHERE stream = 'sys' AND (version = 1 "
+    "OR instr(entry, CAST('\"type\":\"key.rotated\",\"v\":' AS BLOB)) > 0) "
+    "ORDER BY version DESC LIMIT 1"
+)
 _BODIES_PAGE: Final = 500
 
 
@@ -44,7 +59,11 @@ def bodies_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[
     for start in range(0, len(positions), _BODIES_PAGE):
         page = positions[start : start + _BODIES_PAGE]
         marks = ",".join("?" * len(page))
-        yield f"SELECT position, salt, data FROM body WHERE position IN ({marks})", page
+        yield (
+            f"SELECT position, salt, data FROM body WHERE position IN ({marks}) "
+            "AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = body.position)",
+            page,
+        )
 
 
 def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
@@ -76,6 +95,10 @@ class Reader:
     def page(self, after: int, limit: int = PAGE) -> list[Recorded]:
         """Read the events after a position."""
         return events_of(self._connection.execute(ALL, (after, limit)))
+
+    def key_event(self) -> Recorded | None:
+        """Return the newest event that says which service key the journal has."""
+        return next(iter(events_of(self._connection.execute(KEY_EVENT))), None)
 
     def bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions; an erased one is missing."""

@@ -7,9 +7,6 @@ import sqlite3
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from hashlib import sha256
-from hmac import compare_digest
-from hmac import new as hmac
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +23,7 @@ from .errors import (
     StoreFailedError,
     WrongKeyError,
 )
-from .events import JournalCreated
+from .events import JournalCreated, KeyRotated
 from .journal import (
     PAGE,
     Appended,
@@ -40,6 +37,7 @@ from .journal import (
     Subscriber,
 )
 from .sequencer import TakenRequest, is_remembered
+from .service_keys import fits, key_check
 from .sqlite_file import (
     JOURNAL_FILE,
     READER_PRAGMAS,
@@ -52,6 +50,7 @@ from .sqlite_reader import (
     ALL,
     BETWEEN,
     HOLDS,
+    KEY_EVENT,
     REQUEST,
     STREAM,
     Reader,
@@ -176,6 +175,10 @@ class SqliteJournal:
         """List what is in use."""
         return holds_of(await self._read(HOLDS, ()))
 
+    async def key_event(self) -> Recorded | None:
+        """Return the newest event that says which service key is in use."""
+        return next(iter(events_of(await self._read(KEY_EVENT, ()))), None)
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
         return self._subscriptions.add(subscriber)
@@ -207,10 +210,14 @@ async def open_journal(
     service_key: bytes,
     clock: SystemClock,
     *,
+    older_keys: Sequence[bytes] = (),
     batch_max: int = BATCH_MAX,
     queue_max: int = QUEUE_MAX,
 ) -> AsyncGenerator[SqliteJournal]:
     """Own the journal of a data directory, making it if there is none.
+
+    A journal that was last used with one of `older_keys` is opened too: whoever opens it then
+    appends the `key.rotated` that makes `service_key` its key.
 
     Raises:
         StoreOwnedError, ForeignStoreError, CorruptStoreError, WrongKeyError, StoreFailedError:
@@ -224,7 +231,7 @@ async def open_journal(
         stack.callback(connection.close)
         with translated(path):
             journal_id = _identity(connection, clock)
-            _check_key(Reader(connection), journal_id, service_key)
+            _check_key(Reader(connection), journal_id, (service_key, *older_keys))
 
         def deliver(results: Results, writable: bool) -> None:
             try:
@@ -280,24 +287,21 @@ def _identity(connection: sqlite3.Connection, clock: SystemClock) -> str:
     return journal_id
 
 
-def _key_check(journal_id: str, service_key: bytes) -> str:
-    return hmac(service_key, b"refold/key-check/v1\x00" + journal_id.encode(), sha256).hexdigest()
-
-
-def _check_key(reader: Reader, journal_id: str, service_key: bytes) -> None:
-    first = next(iter(reader.page(0, 1)), None)
-    if first is None:
+def _check_key(reader: Reader, journal_id: str, keys: Sequence[bytes]) -> None:
+    newest = reader.key_event()
+    if newest is None:
         return
-    if not isinstance(first.facts, JournalCreated):
+    if not isinstance(newest.facts, (JournalCreated, KeyRotated)):
         raise CorruptStoreError("the journal does not begin with journal.created")
-    if not compare_digest(first.facts.key_check, _key_check(journal_id, service_key)):
+    if not any(fits(newest.facts.key_check, journal_id, key) for key in keys):
         raise WrongKeyError(
-            "the service key (REFOLD_VAULT_KEY, or vault.key in the data directory) is not the "
-            "one that this journal was made with"
+            "the service key (REFOLD_VAULT_KEY, or vault_key in the data directory) is not the "
+            "one that this journal was last used with; to change it, start once with that one "
+            "in REFOLD_VAULT_KEYS_OLD"
         )
 
 
 def _created(journal_id: str, service_key: bytes, new_ids: IdSource) -> Commit:
-    facts = JournalCreated(format=FORMAT, key_check=_key_check(journal_id, service_key))
+    facts = JournalCreated(format=FORMAT, key_check=key_check(journal_id, service_key))
     event = NewEvent(new_ids.new(), facts)
     return Commit([StreamWrite(ids.SYS, 0, [event], Metadata(tenant="", actor="", corr=""))])

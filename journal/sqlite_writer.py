@@ -3,6 +3,9 @@
 Every append of a group is decided against the stream heads, in order; those that are refused
 leave the others untouched. One fsync and one hop between threads serve the whole group.
 
+After an erasure the write-ahead log still holds pages with the erased bytes: the writer soon moves
+it into the file, where they are overwritten, and cuts it to nothing.
+
 When a group fails, nothing of it is kept, and the disk is asked again every second with an
 empty commit, so that the store finds back by itself when there is room.
 """
@@ -13,6 +16,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -23,8 +27,8 @@ from .envelope import SALT_BYTES, Recorded
 from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
 from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
-from .sqlite_file import probe
-from .sqlite_reader import BETWEEN, HEAD, REQUEST, STREAM, STREAM_HEAD, events_of
+from .sqlite_file import empty_log, probe
+from .sqlite_reader import BETWEEN, BODIED, HEAD, REQUEST, STREAM, STREAM_HEAD, events_of
 
 Result = Appended | JournalError
 Token = asyncio.Future[Appended]
@@ -33,12 +37,20 @@ Results = Sequence[tuple[Token, Result]]
 Deliver = Callable[[Results, bool], None]
 PROBE_SECONDS: Final = 1.0
 """How often a store that could not write tries whether it can again."""
+SCRUB_SECONDS: Final = 0.25
+"""How long after an erasure the log is emptied; erasures until then share it."""
 _HEADS_MAX: Final = 20_000
 _INSERT_EVENT: Final = (
     "INSERT INTO event (position, stream, version, at, entry, leaf, body_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_BODY: Final = "INSERT INTO body (position, salt, subject, data) VALUES (?, ?, ?, ?)"
+_INSERT_ERASURE: Final = "INSERT INTO erasure (position, by_position) VALUES (?, ?)"
+# Zeros of the same length, so that the row stays in its place (schema.sql says why).
+_ERASE_BODY: Final = (
+    "UPDATE body SET salt = zeroblob(32), data = zeroblob(length(data)), subject = NULL "
+    "WHERE position = ?"
+)
 _INSERT_HOLD: Final = (
     "INSERT INTO hold (holder, resource) VALUES (?, ?) ON CONFLICT (holder, resource) DO NOTHING"
 )
@@ -84,6 +96,10 @@ class SqliteLedger:
         ).fetchone()
         return None if row[0] is None else str(row[0])
 
+    def bodied(self, position: int) -> Recorded | None:
+        """Return the event at a position if a body of its own is there, unerased."""
+        return next(iter(events_of(self._connection.execute(BODIED, (position,)))), None)
+
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
         return events_of(self._connection.execute(BETWEEN, (first, last)))
@@ -122,6 +138,8 @@ class Writer:
             ).fetchone()[0]
         )
         self._writable = True
+        self._scrub_at: float | None = None
+        """When the log is to be emptied, in seconds of the monotonic clock."""
         self._queue: SimpleQueue[tuple[Token, Commit] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
@@ -156,9 +174,11 @@ class Writer:
         stopping = False
         while not stopping:
             try:
-                item = self._queue.get(timeout=None if self._writable else PROBE_SECONDS)
+                item = self._queue.get(timeout=self._patience())
             except Empty:
-                self._try_again()
+                if not self._writable:
+                    self._try_again()
+                self._scrub_if_due()
                 continue
             batch: list[tuple[Token, Commit]] = []
             while item is not None:
@@ -173,6 +193,27 @@ class Writer:
             if batch:
                 results = self._commit(batch)
                 self._deliver(results, self._writable)
+            self._scrub_if_due()
+        if self._scrub_at is not None:
+            self._scrub()
+
+    def _patience(self) -> float | None:
+        """Return how many seconds to wait for an append, None for ever."""
+        if not self._writable:
+            return PROBE_SECONDS
+        return None if self._scrub_at is None else max(0.0, self._scrub_at - time.monotonic())
+
+    def _scrub_if_due(self) -> None:
+        if self._scrub_at is not None and time.monotonic() >= self._scrub_at:
+            self._scrub()
+
+    def _scrub(self) -> None:
+        """Empty the log; a reader that prevents it, or the disk, is asked again in a while."""
+        try:
+            emptied = empty_log(self._connection)
+        except sqlite3.Error:
+            emptied = False
+        self._scrub_at = None if emptied else time.monotonic() + PROBE_SECONDS
 
     def _try_again(self) -> None:
         try:
@@ -203,6 +244,7 @@ class Writer:
         at = max(self._clock.now_us(), self._last_at)
         position = self._position
         results: list[tuple[Token, Result]] = []
+        erases = False
         self._connection.execute("BEGIN IMMEDIATE")
         if not self._writable:
             self._refuse_other_head()
@@ -215,6 +257,7 @@ class Writer:
             if isinstance(made, Sequenced):
                 self._insert(made)
                 position += len(made.rows)
+                erases = erases or bool(made.erased)
                 results.append((token, Appended([row.event for row in made.rows])))
             else:
                 results.append((token, made))
@@ -222,6 +265,8 @@ class Writer:
         if position > self._position:
             # An empty transaction says nothing about the disk, and has no time.
             self._position, self._last_at, self._writable = position, at, True
+        if erases and self._scrub_at is None:
+            self._scrub_at = time.monotonic() + SCRUB_SECONDS
         return results
 
     def _insert(self, made: Sequenced) -> None:
@@ -241,6 +286,9 @@ class Writer:
         ]
         if bodies:
             many(_INSERT_BODY, bodies)
+        if made.erased:
+            many(_INSERT_ERASURE, [(position, made.erased_by) for position in made.erased])
+            many(_ERASE_BODY, [(position,) for position in made.erased])
         if made.request is not None:
             request, taken = made.request
             execute(

@@ -20,6 +20,7 @@ import msgspec
 
 from .envelope import FORMAT, NO_LEAF, Recorded, decode_entry, leaf_hash, payload_commitment
 from .errors import CorruptStoreError
+from .events import PayloadErased
 from .journal import Body
 from .sqlite_reader import Reader
 
@@ -29,7 +30,10 @@ _STREAM: Final = (
     "WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
 )
 _PLACE: Final = "SELECT leaf FROM event WHERE stream = ? AND version = ?"
-_ERASED: Final = "SELECT 1 FROM erasure WHERE position = ?"
+_ERASED: Final = (
+    "SELECT event.position, entry, leaf, body_at FROM erasure "
+    "JOIN event ON event.position = erasure.by_position WHERE erasure.position = ?"
+)
 _SOURCE: Final = re.compile(r"([^@]+)@([1-9][0-9]{0,15})#([0-9a-f]{64})")
 
 
@@ -108,8 +112,13 @@ def _check_body(connection: sqlite3.Connection, event: Recorded, body: Body | No
     if body is not None:
         if payload_commitment(body.salt, body.data) != event.payload:
             raise _fault(event.position, "has another body than it is committed to")
-    elif event.payload and not connection.execute(_ERASED, (event.body_at,)).fetchone():
-        raise _fault(event.position, "has lost its body")
+    elif event.payload:
+        by = connection.execute(_ERASED, (event.body_at,)).fetchone()
+        if by is None:
+            raise _fault(event.position, "has lost its body")
+        said = decode_entry(*by).facts
+        if not isinstance(said, PayloadErased) or str(event.body_at) not in said.positions.split():
+            raise _fault(event.position, "has lost its body, and no event says that it was erased")
 
 
 def _fault(position: int, what: str) -> CorruptStoreError:

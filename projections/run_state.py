@@ -9,7 +9,8 @@ Rules of this file:
 1. `evolve` accepts whatever happened; facts are not argued with.
 2. No clock, no randomness, no input or output.
 3. The first decisive event (an untolerated failure or a `terminate`) is the run's ending; a
-   later one is only logged.
+   later one is only logged. A failure inside an iterator fails its item alone.
+4. A node is known by its id and the path of indexes inside iterators that it ran at, "" outside.
 """
 
 from __future__ import annotations
@@ -21,35 +22,10 @@ import msgspec
 
 from ..journal import events as e
 from ..journal.envelope import Recorded
+from .node_state import ITERATOR, NodeState, Place, index_of, outer_of
 
 Status = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
-Phase = Literal["started", "waiting", "retrying", "succeeded", "tolerated", "failed", "interrupted"]
 LogStatus = Literal["success", "error", "warning"]
-
-SETTLED: Final = frozenset({"succeeded", "tolerated"})
-"""Phases after which a node's outgoing edges are taken or dead."""
-OPEN: Final = frozenset({"started", "waiting", "retrying"})
-"""Phases in which something is still to come of a node."""
-
-
-class NodeState(msgspec.Struct, gc=False):
-    """Where a node stands."""
-
-    node: str
-    component: str
-    phase: Phase
-    attempt: int
-    started_at: int
-    due_at: int = 0
-    """When a waiting or retrying node goes on, in microseconds."""
-    handle: str = ""
-    effect_key: str = ""
-    in_doubt: bool = False
-    """A call of this node was on the wire and nobody knows its outcome."""
-    body_at: int = 0
-    """The position of the body with the newest outcome: the node's value in the context."""
-    terminates: bool = False
-    """The node is a `terminate`, which no resume keeps."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +85,17 @@ class RunState(msgspec.Struct):
     message_at: int = 0
     """The position of the body with the error message, 0 unless failed."""
     nodes: dict[str, NodeState] = msgspec.field(default_factory=dict)
+    """The nodes outside of iterators."""
+    inner: dict[Place, NodeState] = msgspec.field(default_factory=dict)
+    """The nodes inside iterators."""
+    open: dict[Place, NodeState] = msgspec.field(default_factory=dict)
+    """The nodes of which something is still to come."""
+    paused_us: int = 0
+    """How long the run had nothing to do but wait for people, up to the newest event."""
+    paused_at: int = 0
+    """Since when it waits for people, 0 while it has something else to do."""
+    has_forms: bool = False
+    """Whether it ever asked a person: only then pauses need be looked for."""
     log: list[LogEntry] = msgspec.field(default_factory=list)
 
     @property
@@ -120,6 +107,10 @@ class RunState(msgspec.Struct):
     def is_stopping(self) -> bool:
         """True from the moment after which no new node starts."""
         return self.ending is not None or self.cancelling != ""
+
+    def at(self, place: Place) -> NodeState | None:
+        """Return what is known of a node at a place."""
+        return self.inner.get(place) if place[0] else self.nodes.get(place[1])
 
     @property
     def origin(self) -> e.RunRequested:
@@ -189,22 +180,63 @@ def _cancel_requested(state: RunState, event: Recorded, facts: e.RunCancelReques
 
 
 def _node_started(state: RunState, event: Recorded, facts: e.NodeStarted) -> None:
-    del event
-    state.nodes[facts.node] = NodeState(
+    node = NodeState(
         facts.node,
         facts.component,
         "started",
         facts.attempt,
         facts.started_at,
         effect_key=facts.effect_key,
+        iteration=facts.iteration,
+        input_at=event.body_at,
     )
+    _keep(state, node)
+    state.open[node.place] = node
+    if state.paused_at:
+        _look_for_pause(state, facts.started_at)
 
 
 def _timer_set(state: RunState, event: Recorded, facts: e.TimerSet) -> None:
     del event
-    node = state.nodes[facts.node]
+    node = _known(state, facts)
     node.phase = "waiting"
     node.due_at = facts.due_at
+
+
+def _asked(state: RunState, event: Recorded, facts: e.InteractionRequested) -> None:
+    node = _known(state, facts)
+    node.phase = "asked"
+    node.due_at = facts.due_at
+    node.input_at = event.body_at
+    state.has_forms = True
+    _look_for_pause(state, facts.requested_at)
+
+
+def _answered(state: RunState, event: Recorded, facts: e.InteractionSubmitted) -> None:
+    del event
+    _known(state, facts).phase = "started"
+    _look_for_pause(state, facts.submitted_at)
+
+
+def _child_requested(state: RunState, event: Recorded, facts: e.ChildRequested) -> None:
+    del event
+    node = _known(state, facts)
+    node.phase = "child"
+    node.child = facts.child
+
+
+def _iteration_started(state: RunState, event: Recorded, facts: e.IterationStarted) -> None:
+    del event
+    node = _iterator(state, facts)
+    node.phase = "iterating"
+    assert node.items is not None
+    node.items[index_of(facts.iteration)] = 0
+
+
+def _iteration_ended(state: RunState, event: Recorded, facts: e.IterationEnded) -> None:
+    node = _iterator(state, facts)
+    assert node.items is not None
+    node.items[index_of(facts.iteration)] = event.body_at
 
 
 def _node_succeeded(state: RunState, event: Recorded, facts: e.NodeSucceeded) -> None:
@@ -221,7 +253,7 @@ def _node_succeeded(state: RunState, event: Recorded, facts: e.NodeSucceeded) ->
 
 
 def _node_failed(state: RunState, event: Recorded, facts: e.NodeFailed) -> None:
-    node = _attempt(state, facts)
+    node = _attempt(state, facts, stays_open=facts.retried == 1)
     node.body_at = event.body_at
     # The outcome of a call that a crash cut off is as unknown as that of one still on the wire.
     node.in_doubt = facts.code == "interrupted"
@@ -231,10 +263,12 @@ def _node_failed(state: RunState, event: Recorded, facts: e.NodeFailed) -> None:
         node.phase = "tolerated"
     else:
         node.phase = "failed"
-        if state.ending is None:
+        if state.ending is None and not facts.iteration:
             state.ending = Ending("failed", facts.code, facts.node, event.body_at)
-    went_on = node.phase != "failed" or (
-        state.ending is not None and state.ending.status == "completed"
+    went_on = (
+        node.phase != "failed"
+        or facts.iteration != ""
+        or (state.ending is not None and state.ending.status == "completed")
     )
     _log(state, event, facts, "warning" if went_on else "error")
 
@@ -249,21 +283,82 @@ def _node_interrupted(state: RunState, event: Recorded, facts: e.NodeInterrupted
 
 def _retry_scheduled(state: RunState, event: Recorded, facts: e.NodeRetryScheduled) -> None:
     del event
-    state.nodes[facts.node].due_at = facts.due_at
+    _known(state, facts).due_at = facts.due_at
 
 
 _Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
+_OfNode = (
+    e.TimerSet
+    | e.InteractionRequested
+    | e.InteractionSubmitted
+    | e.ChildRequested
+    | e.NodeRetryScheduled
+)
 
 
-def _attempt(state: RunState, facts: _Outcome) -> NodeState:
+def _keep(state: RunState, node: NodeState) -> None:
+    if node.iteration:
+        state.inner[node.place] = node
+    else:
+        state.nodes[node.node] = node
+
+
+def _known(state: RunState, facts: _OfNode) -> NodeState:
+    node = state.at((facts.iteration, facts.node))
+    assert node is not None, "these events follow the node's start"
+    return node
+
+
+def _iterator(state: RunState, facts: e.IterationStarted | e.IterationEnded) -> NodeState:
+    node = state.at((outer_of(facts.iteration), facts.node))
+    assert node is not None, "an item belongs to an iterator that began"
+    if node.items is None:
+        node.items = {}
+    return node
+
+
+def _attempt(state: RunState, facts: _Outcome, *, stays_open: bool = False) -> NodeState:
     """Return the node's state: a pure node has no start of its own before its outcome."""
-    node = state.nodes.get(facts.node)
+    place = (facts.iteration, facts.node)
+    node = state.at(place)
     if node is None:
-        node = NodeState(facts.node, facts.component, "started", facts.attempt, facts.started_at)
-        state.nodes[facts.node] = node
+        node = NodeState(
+            facts.node,
+            facts.component,
+            "started",
+            facts.attempt,
+            facts.started_at,
+            iteration=facts.iteration,
+        )
+        _keep(state, node)
     node.attempt = facts.attempt
     node.due_at = 0
+    if stays_open:
+        state.open[place] = node
+    elif state.open.pop(place, None) is not None and state.has_forms:
+        _look_for_pause(state, facts.ended_at)
     return node
+
+
+def _look_for_pause(state: RunState, now: int) -> None:
+    """Note since when the run only waits for people, or that it no longer does."""
+    if state.status == "pending":
+        # What a resumed run copies is history: nobody is asked again by it.
+        return
+    is_paused = False
+    for node in state.open.values():
+        if node.phase == "asked":
+            is_paused = True
+        elif node.component != ITERATOR or node.phase == "retrying":
+            is_paused = False
+            break
+    if is_paused and not state.paused_at:
+        state.paused_at = now
+        state.status = "awaiting_ui_interaction"
+    elif state.paused_at and not is_paused:
+        state.paused_us += max(0, now - state.paused_at)
+        state.paused_at = 0
+        state.status = "running"
 
 
 def _log(state: RunState, event: Recorded, facts: _Outcome, status: LogStatus) -> None:
@@ -297,4 +392,9 @@ _STEPS: Final[dict[type[e.Facts], Callable[[RunState, Recorded, Any], None]]] = 
     e.NodeInterrupted: _node_interrupted,
     e.NodeRetryScheduled: _retry_scheduled,
     e.TimerSet: _timer_set,
+    e.InteractionRequested: _asked,
+    e.InteractionSubmitted: _answered,
+    e.ChildRequested: _child_requested,
+    e.IterationStarted: _iteration_started,
+    e.IterationEnded: _iteration_ended,
 }

@@ -3,6 +3,7 @@
 Both agree with `RunState` folded from the same events. They are one projection because the status
 of a log entry depends on how far its run was from its end (`run.ending`), and a projection reads
 no table but its own. Bodies stay in the journal; the rows hold their positions.
+`open_nodes.py` keeps the status of runs that wait for people.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from ..journal import events as e
 from ..journal.envelope import Recorded
+from . import open_nodes
 from .projection import Statement, Table
 from .run_state import LogStatus
 
@@ -39,7 +41,13 @@ _RUN: Final = Table(
   ended_position     INTEGER NOT NULL,
   payload_at         INTEGER NOT NULL,
   message_at         INTEGER NOT NULL,
-  ending             TEXT NOT NULL
+  ending             TEXT NOT NULL,
+  parent_run         TEXT NOT NULL,
+  parent_node        TEXT NOT NULL,
+  parent_iteration   TEXT NOT NULL,
+  turns              TEXT NOT NULL,
+  busy               TEXT NOT NULL,
+  asked              TEXT NOT NULL
 ) STRICT""",
         "CREATE INDEX run_created_{g} ON run_{g} (created_at)",
         "CREATE INDEX run_workflow_{g} ON run_{g} (workflow, tenant)",
@@ -47,6 +55,7 @@ _RUN: Final = Table(
         "CREATE INDEX run_origin_{g} ON run_{g} (workflow, tenant, origin)",
         "CREATE INDEX run_original_{g} ON run_{g} (workflow, tenant, original_run) "
         "WHERE original_run != ''",
+        "CREATE INDEX run_parent_{g} ON run_{g} (parent_run) WHERE parent_run != ''",
     ),
 )
 _LOG: Final = Table(
@@ -66,18 +75,28 @@ _LOG: Final = Table(
   created_at INTEGER NOT NULL,
   started_at INTEGER NOT NULL,
   attempt    INTEGER NOT NULL,
-  body_at    INTEGER NOT NULL
+  body_at    INTEGER NOT NULL,
+  iteration  TEXT NOT NULL,
+  source_id  TEXT NOT NULL
 ) STRICT""",
-        "CREATE INDEX log_workflow_{g} ON log_{g} (workflow)",
+        # A list is in the order of this index, and whatever it filters by stands in it, so that
+        # a row is only looked up once it is known to be shown; the statistics look up none.
+        "CREATE INDEX log_workflow_{g} ON log_{g} "
+        "(workflow, created_at, position, status, node, source_id)",
+        # What went wrong is rare and looked for most.
+        "CREATE INDEX log_trouble_{g} ON log_{g} "
+        "(workflow, status, created_at, position, source_id) WHERE status != 'success'",
     ),
 )
 
 _REQUESTED: Final = """INSERT INTO run_{g} (requested_position, run_id, tenant, workflow,
   workflow_version, status, origin, original_run, chosen_node, failed_node, created_at, started_at,
-  ended_at, started_position, ended_position, payload_at, message_at, ending)
-VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '')"""
+  ended_at, started_position, ended_position, payload_at, message_at, ending,
+  parent_run, parent_node, parent_iteration, turns, busy, asked)
+VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '', ?, ?, ?, '', '', '')"""
 _REQUESTED_WITH_PAYLOAD_OF: Final = _REQUESTED.replace(
-    "?, 0, '')", "coalesce((SELECT payload_at FROM run_{g} WHERE run_id = ?), 0), 0, '')"
+    "0, 0, 0, 0, ?,",
+    "0, 0, 0, 0, coalesce((SELECT payload_at FROM run_{g} WHERE run_id = ?), 0),",
 )
 _STARTED: Final = (
     "UPDATE run_{g} SET status = 'running', started_at = ?, started_position = ? WHERE run_id = ?"
@@ -95,13 +114,14 @@ _CANCELLED: Final = (
 )
 _ENDING: Final = "UPDATE run_{g} SET ending = ? WHERE run_id = ? AND ending = ''"
 _LOGGED: Final = """INSERT INTO log_{g} (position, run_id, version, tenant, workflow, event_id,
-  node, component, status, created_at, started_at, attempt, body_at)
-SELECT ?, ?2, ?, tenant, workflow, ?, ?, ?, ?, ?, ?, ?, ? FROM run_{g} WHERE run_id = ?2"""
+  node, component, status, created_at, started_at, attempt, body_at, iteration, source_id)
+SELECT ?, ?2, ?, tenant, workflow, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM run_{g} WHERE run_id = ?2"""
 # An untolerated failure is an error, unless a `terminate` had already decided that the run
-# completes: then the run went on without it.
+# completes: then the run went on without it. So it does past one inside an iterator, which fails
+# its item alone.
 _LOGGED_FAILURE: Final = _LOGGED.replace(
-    "?, ?, ?, ?, ?, ?, ?, ? FROM",
-    "?, ?, ?, CASE ending WHEN 'completed' THEN 'warning' ELSE ? END, ?, ?, ?, ? FROM",
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM",
+    "?, ?, ?, CASE ending WHEN 'completed' THEN 'warning' ELSE ? END, ?, ?, ?, ?, ?, ? FROM",
 )
 
 _Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
@@ -111,7 +131,7 @@ class RunsProjection:
     """See `Projection`."""
 
     name = "runs"
-    version = 1
+    version = 2
     tables = (_RUN, _LOG)
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
@@ -136,6 +156,9 @@ def _requested(event: Recorded, facts: e.RunRequested) -> Sequence[Statement]:
                 facts.chosen_node,
                 event.at,
                 facts.payload_run if inherited else event.body_at,
+                facts.parent_run,
+                facts.parent_node,
+                facts.parent_iteration,
             ),
         ),
     )
@@ -166,24 +189,39 @@ def _cancel_requested(event: Recorded, facts: e.RunCancelRequested) -> Sequence[
     return (Statement(_ENDING, ("failed", event.stream)),)
 
 
+def _node_started(event: Recorded, facts: e.NodeStarted) -> Sequence[Statement]:
+    return (open_nodes.node_started(event, facts),)
+
+
+def _form_asked(event: Recorded, facts: e.InteractionRequested) -> Sequence[Statement]:
+    return (open_nodes.form_asked(event, facts),)
+
+
+def _form_answered(event: Recorded, facts: e.InteractionSubmitted) -> Sequence[Statement]:
+    return (open_nodes.form_answered(event, facts),)
+
+
 def _node_succeeded(event: Recorded, facts: e.NodeSucceeded) -> Sequence[Statement]:
-    logged = _logged(_LOGGED, event, facts, "success")
+    logged = (_logged(_LOGGED, event, facts, "success"), *open_nodes.attempt_ended(event, facts))
     if facts.ends not in ("completed", "failed"):
-        return (logged,)
-    return (Statement(_ENDING, (facts.ends, event.stream)), logged)
+        return logged
+    return (Statement(_ENDING, (facts.ends, event.stream)), *logged)
 
 
 def _node_failed(event: Recorded, facts: e.NodeFailed) -> Sequence[Statement]:
-    if facts.retried or facts.tolerated:
-        return (_logged(_LOGGED, event, facts, "warning"),)
+    closed = open_nodes.attempt_ended(event, facts)
+    if facts.retried or facts.tolerated or facts.iteration:
+        return (_logged(_LOGGED, event, facts, "warning"), *closed)
     return (
         Statement(_ENDING, ("failed", event.stream)),
         _logged(_LOGGED_FAILURE, event, facts, "error"),
+        *closed,
     )
 
 
 def _node_interrupted(event: Recorded, facts: e.NodeInterrupted) -> Sequence[Statement]:
-    return (_logged(_LOGGED, event, facts, "warning"),)
+    logged = _logged(_LOGGED, event, facts, "warning")
+    return (logged, *open_nodes.attempt_ended(event, facts))
 
 
 def _logged(sql: str, event: Recorded, facts: _Outcome, status: LogStatus) -> Statement:
@@ -201,6 +239,8 @@ def _logged(sql: str, event: Recorded, facts: _Outcome, status: LogStatus) -> St
             facts.started_at,
             facts.attempt,
             event.body_at,
+            facts.iteration,
+            facts.source_id,
         ),
     )
 
@@ -212,6 +252,9 @@ _STEPS: Final[dict[type[e.Facts], Callable[[Recorded, Any], Sequence[Statement]]
     e.RunFailed: _failed,
     e.RunCancelRequested: _cancel_requested,
     e.RunCancelled: _cancelled,
+    e.NodeStarted: _node_started,
+    e.InteractionRequested: _form_asked,
+    e.InteractionSubmitted: _form_answered,
     e.NodeSucceeded: _node_succeeded,
     e.NodeFailed: _node_failed,
     e.NodeInterrupted: _node_interrupted,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .open_nodes import awaited_at
 from .projection import SqlValue
 from .run_state import LogStatus, Status
 
@@ -35,6 +36,8 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     """The position of the body that holds the trigger payload, another run's if inherited."""
     message_at: int
     """The position of the body with the error message, 0 unless failed."""
+    turns: str = ""
+    """The positions at which it began or ceased to await people, each after a space."""
 
 
 class LogRow(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +56,10 @@ class LogRow(msgspec.Struct, frozen=True, gc=False):
     started_at: int
     attempt: int
     body_at: int
+    iteration: str
+    """The path of indexes inside iterators, "" outside."""
+    source_id: str
+    """Of a replayed entry: the id of the event that it was copied from."""
 
 
 class WorkflowRow(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +76,8 @@ class WorkflowRow(msgspec.Struct, frozen=True, gc=False):
     """The position of the body with the current definition."""
     webhook_hash: str
     """Keyed hash of the webhook token, "" without one."""
+    next_at: int
+    """When its schedule fires next, 0 where it doesn't."""
     created_position: int
 
 
@@ -115,6 +124,12 @@ WEBHOOK: Final = (
     "SELECT workflow_id FROM workflow "
     "WHERE webhook_hash = ? AND webhook_hash != '' AND is_deleted = 0 LIMIT 1"
 )
+# The patterns that fit are few and known beforehand, so each is one look-up in the index.
+EVENT_TRIGGERS: Final = (
+    "SELECT workflow_id FROM event_trigger WHERE tenant = ?1 "
+    "AND event_type IN (SELECT value FROM json_each(?2)) ORDER BY workflow_id LIMIT ?3"
+)
+SCHEDULED: Final = "SELECT workflow_id, next_at FROM workflow WHERE next_at != 0"
 # A workflow belongs to one tenant; naming it lets the index deliver the order.
 NEWEST_RUNS: Final = (
     f"SELECT {_RUN_COLUMNS} FROM run WHERE workflow = ?1 "
@@ -188,6 +203,11 @@ def as_of(row: RunRow, position: int) -> RunRow:
             ended_position=0,
             failed_node="",
             message_at=0,
+        )
+    if row.status in ("running", "awaiting_ui_interaction"):
+        awaited = awaited_at(row.turns, position)
+        row = msgspec.structs.replace(
+            row, status="awaiting_ui_interaction" if awaited else "running"
         )
     if row.started_position > position:
         row = msgspec.structs.replace(row, status="pending", started_at=0, started_position=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+import msgspec
 
 from ..journal.journal import Journal
 from .built_in import BUILT_IN
@@ -17,9 +18,13 @@ from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, Vie
 from .journal_file import open_journal_file
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
+from .vault_projection import API_KEY, ITEMS, KEYS_UNDER_OTHERS, item_row, key_row
+from .vault_state import VaultItem, WrappedKey
 from .view_rows import (
     COUNT_WORKFLOWS,
+    EVENT_TRIGGERS,
     NEWEST_RUNS,
+    SCHEDULED,
     WEBHOOK,
     WORKFLOWS,
     LogRow,
@@ -191,6 +196,36 @@ class Views:
         rows = list(await self._read(WEBHOOK, (token_hash,)))
         return str(rows[0][0]) if rows else None
 
+    async def scheduled(self) -> dict[str, int]:
+        """Return when each active schedule fires next, by workflow, in microseconds.
+
+        Raises:
+            StaleViewsError: the views don't reach the journal's head in time.
+        """
+        await self.wait_for(self._journal.head)
+        return dict(await self._read(SCHEDULED, ()))
+
+    async def event_workflows(self, tenant: str, event_type: str, limit: int) -> list[str]:
+        """List the active workflows that wait for events of a type, the oldest first."""
+        patterns = [event_type, *(event_type[:n] + "*" for n in range(len(event_type) + 1))]
+        encoded = msgspec.json.encode(patterns).decode()
+        rows = await self._read(EVENT_TRIGGERS, (tenant, encoded, limit))
+        return [str(row[0]) for row in rows]
+
+    async def vault_items(self, tenant: str) -> list[VaultItem]:
+        """List a tenant's vault items that are not deleted, oldest first."""
+        return [item_row(row) for row in await self._read(ITEMS, (tenant,))]
+
+    async def find_api_key(self, key_hash: str) -> VaultItem | None:
+        """Return the item that keeps this API key, None if there is none."""
+        rows = list(await self._read(API_KEY, (key_hash,)))
+        return item_row(rows[0]) if rows else None
+
+    async def keys_under_others(self, key_id: str, after: int, limit: int) -> list[WrappedKey]:
+        """List data keys that are wrapped under another service key, after a position."""
+        rows = await self._read(KEYS_UNDER_OTHERS, (key_id, after, limit))
+        return [key_row(row) for row in rows]
+
     async def digest(self, name: str) -> str:
         """Hash the rows of a projection; a rebuilt one has the same digest at the same position.
 
@@ -207,6 +242,14 @@ class Views:
         with translated(self._path):
             for _ in range(_READERS):
                 self._readers.append(await stack.enter_async_context(_reader(self._path)))
+
+    async def select(self, statement: str, parameters: Sequence[SqlValue]) -> list[Any]:
+        """Return the rows of a statement that names the SQL views.
+
+        Raises:
+            ViewsFailedError: they can't be read.
+        """
+        return list(await self._read(statement, parameters))
 
     async def _read(self, statement: str, parameters: Sequence[SqlValue]) -> Iterable[Any]:
         self._next_reader = (self._next_reader + 1) % len(self._readers)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ..journal import events as e
+from ..journal import ids
 from ..journal.envelope import Recorded
 
 
@@ -31,6 +32,12 @@ class WorkflowState(msgspec.Struct):
     is_active: bool = False
     is_deleted: bool = False
     created_at: int = 0
+    schedule: str = ""
+    """The current version's schedule as canonical JSON, "" without one."""
+    next_at: int = 0
+    """When the schedule fires next, 0 where it doesn't: without one, inactive or deleted."""
+    workflows_used: tuple[str, ...] = ()
+    """The other workflows that the current version's nodes name."""
     versions: list[WorkflowVersion] = msgspec.field(default_factory=list)
 
     @property
@@ -61,10 +68,16 @@ def evolve(state: WorkflowState, event: Recorded) -> None:
             state.created_at = event.at
             state.tenant = event.tenant
         state.is_active = facts.active == 1
+        state.workflows_used = tuple(id_ for id_ in facts.uses.split() if ids.is_workflow(id_))
+        state.schedule = facts.schedule
+        state.next_at = facts.next_at if state.is_active else 0
         state.versions.append(
             WorkflowVersion(
                 facts.workflow_version, event.at, event.actor, event.body_at, facts.webhook_hash
             )
         )
+    elif isinstance(facts, e.ScheduleFired):
+        state.next_at = facts.next_at
     elif isinstance(facts, e.WorkflowDeleted):
         state.is_deleted = True
+        state.next_at = 0

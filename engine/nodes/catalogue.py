@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from ..component import (
+    ChildNode,
     ConfigError,
     EffectNode,
+    FormNode,
+    IteratorNode,
     Json,
     NodeConfig,
     PureNode,
@@ -16,26 +19,76 @@ from ..component import (
     is_object,
 )
 from ..fields import check_fields
-from .conditions import BooleanCondition, NumberCondition, StringCondition
+from .altostrat_api import AltostratApi
+from .array_filter import ArrayFilter
+from .conditions import (
+    ArrayCondition,
+    BooleanCondition,
+    DateCondition,
+    LogicalGroup,
+    NumberCondition,
+    StringCondition,
+)
 from .control import Delay, Terminate
+from .data_mapper import DataMapper
+from .date_transform import DateTransform
+from .form import Form
+from .grouping import Iterator, TriggerWorkflow
+from .json_parser import JsonParser
+from .send_email import SendEmail
+from .string_transform import StringTransform
 from .switch import Switch
 from .transforms import TextTransform
-from .triggers import ManualTrigger, WebhookTrigger
+from .triggers import (
+    EventTrigger,
+    ManualTrigger,
+    ScheduleTrigger,
+    SyncRequestTrigger,
+    WebhookTrigger,
+    WorkflowTrigger,
+)
+from .validate import Validate
 from .webhook import Webhook
 
-AnyNode: TypeAlias = TriggerNode[Any] | PureNode[Any] | EffectNode[Any] | WaitNode[Any]
+AnyNode: TypeAlias = (
+    TriggerNode[Any]
+    | PureNode[Any]
+    | EffectNode[Any]
+    | WaitNode[Any]
+    | FormNode[Any]
+    | ChildNode[Any]
+    | IteratorNode[Any]
+)
 
 _COMPONENTS: tuple[type[AnyNode], ...] = (
     ManualTrigger,
     WebhookTrigger,
+    SyncRequestTrigger,
+    ScheduleTrigger,
+    WorkflowTrigger,
+    EventTrigger,
     Webhook,
+    AltostratApi,
+    SendEmail,
     Delay,
     Terminate,
+    DataMapper,
+    JsonParser,
     TextTransform,
+    StringTransform,
+    DateTransform,
+    ArrayFilter,
+    Validate,
     StringCondition,
     NumberCondition,
+    DateCondition,
     BooleanCondition,
+    ArrayCondition,
+    LogicalGroup,
     Switch,
+    Form,
+    Iterator,
+    TriggerWorkflow,
 )
 CATALOGUE: Final[Mapping[str, type[AnyNode]]] = {kind.component: kind for kind in _COMPONENTS}
 """Component name, as it stands in a definition, to its class."""

@@ -51,6 +51,17 @@ def need_list(value: Json, field: str) -> list[Json]:
     raise _mismatch(field, value, "a list")
 
 
+def need_items(value: Json, field: str) -> list[Json]:
+    """Take a list; null counts as an empty one, since an undefined variable renders to it."""
+    return [] if value is None else need_list(value, field)
+
+
+def need_any(value: Json, field: str) -> Json:
+    """Take any value."""
+    del field
+    return value
+
+
 def parse_number(text: str) -> int | float | None:
     """Read a JSON number that fills the whole text; null when it is none or not finite."""
     found = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_LENGTH_MAX else None

@@ -30,6 +30,7 @@ class TextTransform(PureNode[TextTransformConfig]):
     def __init__(self, config: TextTransformConfig) -> None:
         self._template = compile_value(config.template, "template")
         self.is_response = config.is_response
+        self.is_object = isinstance(config.template, dict)
 
     def run(self, context: Context) -> Outcome:
         """Render."""

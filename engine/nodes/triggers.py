@@ -9,7 +9,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from ..cloud_events import TEXT_LENGTH_MAX, TYPE_LENGTH_MAX
 from ..component import ConfigError, Json, NodeConfig, Outcome, TriggerNode
+from ..schedule import Overlap, ScheduleError, check_zone
+from ..signatures import SignatureConfig, check_signature_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 FAULTS_MAX: Final = 20
 """How many faults of one payload are told."""
 _FAULT_LENGTH_MAX = 300
+_SCHEDULE_NAMES: Final = ("scheduled_at", "missed")
 
 
 class TriggerConfig(NodeConfig, frozen=True, kw_only=True):
@@ -28,10 +32,39 @@ class TriggerConfig(NodeConfig, frozen=True, kw_only=True):
     """JSON Schema of the payload, draft 2020-12 unless `$schema` says otherwise."""
 
 
-class _Trigger(TriggerNode[TriggerConfig]):
-    """What the triggers share, which is all but the name."""
+class WebhookTriggerConfig(TriggerConfig, frozen=True, kw_only=True):
+    """The `data` of a `webhook_trigger`."""
 
-    config_type = TriggerConfig
+    signature: SignatureConfig | None = None
+    """How calls must be signed; without it, the address alone is the secret."""
+
+
+class EventTriggerConfig(TriggerConfig, frozen=True, kw_only=True):
+    """The `data` of an `event_trigger`."""
+
+    event_type: str
+    """The type of the events that start a run; `*` at the end stands for anything."""
+    source: str = ""
+    """Where they must come from, with `*` as above; "" for anywhere."""
+
+
+class ScheduleTriggerConfig(TriggerConfig, frozen=True, kw_only=True):
+    """The `data` of a `schedule_trigger`."""
+
+    timezone: str = "UTC"
+    """The IANA time zone of the workflow's schedule."""
+    catch_up: bool = False
+    """Whether each firing that was missed is made up for; else one stands for all."""
+    overlap: Overlap = "allow"
+    """What happens when the schedule comes due while a run that it started goes on."""
+    payload: dict[str, Any] | None = None
+    """What each run gets beside the times."""
+
+
+class _Trigger(TriggerNode[TriggerConfig]):
+    """What the triggers share, which is most of them."""
+
+    config_type: ClassVar[type[NodeConfig]] = TriggerConfig
 
     def __init__(self, config: TriggerConfig) -> None:
         schema = config.input_schema
@@ -59,6 +92,95 @@ class WebhookTrigger(_Trigger):
     """Starts a run for each call of the workflow's webhook URL."""
 
     component: ClassVar[str] = "webhook_trigger"
+    config_type = WebhookTriggerConfig
+
+    def __init__(self, config: WebhookTriggerConfig) -> None:
+        super().__init__(config)
+        self.signature = config.signature
+        if self.signature is not None and (errors := check_signature_config(self.signature)):
+            raise ConfigError(errors)
+
+
+class SyncRequestTrigger(_Trigger):
+    """Starts a run for a caller who waits for its result."""
+
+    component: ClassVar[str] = "sync_request_trigger"
+
+
+class WorkflowTrigger(_Trigger):
+    """Starts a run that a node of another workflow asks for."""
+
+    component: ClassVar[str] = "workflow_trigger"
+
+
+class EventTrigger(_Trigger):
+    """Starts a run for each event of a type; the payload is the event."""
+
+    component: ClassVar[str] = "event_trigger"
+    config_type = EventTriggerConfig
+
+    def __init__(self, config: EventTriggerConfig) -> None:
+        super().__init__(config)
+        errors: dict[str, list[str]] = {}
+        if not config.event_type:
+            errors["event_type"] = ["must not be empty"]
+        for name, pattern in (("event_type", config.event_type), ("source", config.source)):
+            if "*" in pattern[:-1]:
+                errors[name] = ["may hold '*' only as its last character"]
+        if len(config.event_type) > TYPE_LENGTH_MAX:
+            errors["event_type"] = [f"has more than {TYPE_LENGTH_MAX} characters"]
+        if len(config.source) > TEXT_LENGTH_MAX:
+            errors["source"] = [f"has more than {TEXT_LENGTH_MAX} characters"]
+        if errors:
+            raise ConfigError(errors)
+        self.event_type = config.event_type
+        self._source = config.source
+
+    def accepts(self, event_type: str, source: str) -> bool:
+        """Say whether an event of this type and source starts a run."""
+        from_there = not self._source or _fits(self._source, source)
+        return from_there and _fits(self.event_type, event_type)
+
+
+class ScheduleTrigger(_Trigger):
+    """Starts a run when the workflow's schedule comes due.
+
+    A client who executes it gets the same fields, with no `scheduled_at`.
+    """
+
+    component: ClassVar[str] = "schedule_trigger"
+    config_type = ScheduleTriggerConfig
+
+    def __init__(self, config: ScheduleTriggerConfig) -> None:
+        super().__init__(config)
+        self.timezone = config.timezone
+        self.catch_up = config.catch_up
+        self.overlap: Overlap = config.overlap
+        self.payload: dict[str, Json] = config.payload or {}
+        errors: dict[str, list[str]] = {}
+        try:
+            check_zone(config.timezone)
+        except ScheduleError as error:
+            errors["timezone"] = [error.fault]
+        for name in _SCHEDULE_NAMES:
+            if name in self.payload:
+                errors[f"payload.{name}"] = ["is set by each firing"]
+        if errors:
+            raise ConfigError(errors)
+
+    def check_payload(self, payload: dict[str, Json]) -> list[str]:
+        """Check what is not the service's own: the fixed payload and what a client sent."""
+        given = {name: value for name, value in payload.items() if name not in _SCHEDULE_NAMES}
+        return super().check_payload({**self.payload, **given})
+
+    def start(self, payload: dict[str, Json], trigger_type: str, run_id: str) -> Outcome:
+        """Make the run's first output."""
+        times = {"scheduled_at": None, "missed": 0}
+        return super().start({**times, **self.payload, **payload}, trigger_type, run_id)
+
+
+def _fits(pattern: str, text: str) -> bool:
+    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
 
 
 def _compile_schema(schema: dict[str, Any]) -> Validator:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from refold.engine.component import PureNode
-from refold.engine.nodes.catalogue import CATALOGUE, compile_node
+from refold.engine.component import FormNode, PureNode
+from refold.engine.nodes.catalogue import CATALOGUE, AnyNode, compile_node
 
 ENGINE = Path(__file__).parents[2] / "engine"
 README = (ENGINE / "README.md").read_text("utf-8")
-SECTIONS = re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", README, re.DOTALL | re.MULTILINE)
+FAMILIES = sorted((ENGINE / "nodes").glob("*.md"))
+PAGES = [README, *(page.read_text("utf-8") for page in FAMILIES)]
+SECTION = re.compile(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", re.DOTALL | re.MULTILINE)
+SECTIONS = [found for page in PAGES for found in SECTION.findall(page)]
 TRIGGER: dict[str, Any] = json.loads(re.search(r"Their trigger's output is `(.*)`", README)[1])  # type: ignore[index]
 
 
@@ -25,19 +28,34 @@ def test_each_component_has_its_section_in_the_order_of_the_catalogue() -> None:
 
 @pytest.mark.parametrize(("name", "text"), SECTIONS)
 def test_the_example_of_a_component_works_as_shown(name: str, text: str) -> None:
-    """It can be saved, and a pure node gives the output that stands below it."""
-    config, *shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.S)]
-    made = compile_node({"id": "n", "data": {"componentId": name, **config}}, "nodes[0]")
+    """It can be saved, and what stands below it is what comes of it."""
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.S)]
+    assert blocks, "a section without an example"
+    made = compiled(name, blocks[0])
     if isinstance(made, PureNode):
-        assert [made.run({"trigger": TRIGGER}).output] == shown
+        for config, output in zip(blocks[::2], blocks[1::2], strict=True):
+            example = compiled(name, config)
+            assert isinstance(example, PureNode)
+            assert example.run({"trigger": TRIGGER}).output == output
+    if isinstance(made, FormNode):
+        _, asked, answer, output = blocks
+        assert made.ask({"trigger": TRIGGER}) == asked
+        assert made.answer(asked, answer["action"], answer["values"], "ada").output == output
     for handle in made.handles:
-        assert handle == "best" or f"`{handle}`" in README
+        # The handles of these are chosen by whoever writes the workflow.
+        assert name in ("switch", "form") or any(f"`{handle}`" in page for page in PAGES)
+
+
+def compiled(name: str, config: dict[str, Any]) -> AnyNode:
+    """Compile an example."""
+    return compile_node({"id": "n", "data": {"componentId": name, **config}}, "nodes[0]")
 
 
 def test_each_decision_is_listed_and_each_link_leads_somewhere() -> None:
     """A record that nobody finds was not written."""
     linked = re.findall(r"\]\(([^)]+)\)", README)
-    assert sorted(linked) == sorted(f"decisions/{p.name}" for p in (ENGINE / "decisions").iterdir())
+    decisions = [f"decisions/{path.name}" for path in (ENGINE / "decisions").iterdir()]
+    assert sorted(linked) == sorted(decisions + [f"nodes/{page.name}" for page in FAMILIES])
     for path in (ENGINE / "decisions").iterdir():
         text = path.read_text("utf-8")
         assert len(text.splitlines()) <= 40

@@ -309,7 +309,7 @@ def test_faults_of_fields_and_of_the_definition_come_together(api: Service, clie
     }
     with nothing_written(api):
         errors = refused(client.post("/workflows", text), 422, "parameter_invalid")
-    assert set(errors) == {"name", "is_active", "colour", "schedule_type", "nodes[1].data.url"}
+    assert set(errors) == {"name", "is_active", "colour", "schedule_value", "nodes[1].data.url"}
     workflow = create(client, quick())
     reply = client.call("PUT", f"/workflows/{workflow}", text)
     assert refused(reply, 422, "parameter_invalid") == errors

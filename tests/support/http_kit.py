@@ -24,7 +24,9 @@ TYPES = {
     415: "invalid_request_error",
     422: "unprocessable_entity",
     431: "invalid_request_error",
+    500: "api_error",
     503: "api_error",
+    504: "api_error",
 }
 """The `type` that the contract gives each status."""
 

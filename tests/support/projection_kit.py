@@ -70,7 +70,9 @@ def interrupted(node: str = "n1") -> e.NodeInterrupted:
     )
 
 
-def defined(number: int, *, active: int = 1, webhook_hash: str = "") -> e.WorkflowDefined:
+def defined(
+    number: int, *, active: int = 1, webhook_hash: str = "", next_at: int = 0
+) -> e.WorkflowDefined:
     """Make the facts of a version of a workflow."""
     return e.WorkflowDefined(
         active=active,
@@ -78,7 +80,7 @@ def defined(number: int, *, active: int = 1, webhook_hash: str = "") -> e.Workfl
         idempotency_digest="",
         idempotency_key="",
         idempotency_scope="",
-        next_at=0,
+        next_at=next_at,
         schedule="",
         uses="",
         webhook_hash=webhook_hash,
@@ -150,6 +152,8 @@ def histories(draw: st.DrawFn) -> list[Recorded]:
             history.change_workflow(
                 draw(st.sampled_from(WORKFLOWS)), draw(st.booleans()), draw(st.booleans())
             )
+        elif kind == 2:
+            history.fire(draw(st.sampled_from(WORKFLOWS)))
         else:
             run = draw(st.sampled_from(history.runs))
             history.add(run, draw(st.sampled_from(kinds)), has_body=draw(st.booleans()))
@@ -183,8 +187,18 @@ class History:
         if is_deletion and number:
             self.add(workflow, e.WorkflowDeleted(), has_body=True)
         else:
-            facts = defined(number + 1, active=int(is_active), webhook_hash=f"hash{number}")
+            facts = defined(
+                number + 1, active=int(is_active), webhook_hash=f"hash{number}", next_at=self.at
+            )
             self.add(workflow, facts, has_body=True)
+
+    def fire(self, workflow: str) -> None:
+        """Let a workflow's schedule come due, if there is such a workflow."""
+        if self._versions.get(workflow, 0):
+            facts = e.ScheduleFired(
+                due_at=self.at, missed=0, next_at=self.at % 3, run="", skipped="overlap"
+            )
+            self.add(workflow, facts, has_body=False)
 
     def add(self, stream: str, facts: e.Facts, *, has_body: bool) -> None:
         """Add an event."""

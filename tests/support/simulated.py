@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
@@ -18,63 +18,33 @@ from typing import Any
 from refold.engine.authoring import Authoring
 from refold.engine.caller import Caller
 from refold.engine.engine import Engine
-from refold.engine.execution import Services, StopRequest
+from refold.engine.execution import Services
 from refold.engine.limits import Limits
 from refold.engine.outbound import OutboundError, OutboundResponse
+from refold.engine.requests import AnswerRequest, StopRequest
 from refold.engine.run_requests import RunRequests, Started
 from refold.engine.runs import Runs
+from refold.engine.scheduler import Scheduler, SchedulerParts
 from refold.engine.sealing import Sealer
 from refold.engine.starts import Starts, Which
 from refold.engine.timers import LoopTimers
 from refold.engine.workflows import Workflows, WorkflowText
 from refold.journal import events as e
 from refold.journal.actors import Pseudonyms
-from refold.journal.clock import Clock, IdSource
+from refold.journal.clock import Clock
 from refold.journal.envelope import Recorded
-from refold.journal.ids import ulid
-from refold.journal.journal import Appended, Body, Commit, Metadata, NewEvent, StreamWrite
+from refold.journal.ids import is_workflow
+from refold.journal.journal import Body, Commit, Metadata, NewEvent, StreamWrite
 from refold.journal.memory_store import MemoryJournal
 from refold.projections.run_state import RunState
+from refold.projections.workflow_state import WorkflowState, evolve
+from tests.support.simulated_journal import SeededIds, SimulatedJournal
 from tests.support.virtual_time import START_US, VirtualClock
 
 KEY = b"k" * 32
 CALLER = Caller("acme", "ada", "request-1")
 HOST = "http://endpoint.test/"
-
-
-class SeededIds(IdSource):
-    """Ids from a seed instead of the system's randomness."""
-
-    def __init__(self, clock: Clock, random: Random) -> None:
-        super().__init__(clock)
-        self._now_us = clock.now_us
-        self._random = random
-
-    def new(self, prefix: str = "") -> str:
-        """Return a new id."""
-        return prefix + ulid(self._now_us(), self._random.randbytes(16))
-
-
-class SimulatedJournal(MemoryJournal):
-    """The memory journal, whose commits may take time and whose disk may fail."""
-
-    def __init__(self, clock: Clock, random: Random, commit_seconds: float) -> None:
-        super().__init__("01k8wd4nj8-simulated", clock, lambda: random.randbytes(32))
-        self.commit_seconds = commit_seconds
-        self.commits: list[int] = []
-        """The head after each commit."""
-        self.failures: list[Exception] = []
-        """What the next appends raise, before anything is kept."""
-
-    async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
-        """Keep a commit once its time has passed."""
-        if self.commit_seconds:
-            await asyncio.sleep(self.commit_seconds)
-        if self.failures:
-            raise self.failures.pop(0)
-        appended = await super().append(commit, patient=patient)
-        self.commits.append(self.head)
-        return appended
+DAY_US = 86_400_000_000
 
 
 @dataclass
@@ -155,15 +125,17 @@ class Endpoint:
     async def _attempt(self, run_id: str, node: str, key: str) -> tuple[int, int]:
         assert self.journal is not None
         attempt, first = 0, 0
+        place = "", node
         is_open = False
         for event in await self.journal.read_stream(run_id, limit=100_000):
             facts = event.facts
-            if isinstance(facts, e.NodeStarted) and facts.node == node:
-                is_open = facts.effect_key == key
+            if isinstance(facts, e.NodeStarted) and facts.effect_key == key:
+                is_open = True
+                place = facts.iteration, facts.node
                 if facts.attempt != attempt:
                     attempt, first = facts.attempt, facts.started_at
             elif isinstance(facts, e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted):
-                is_open = is_open and facts.node != node
+                is_open = is_open and (facts.iteration, facts.node) != place
         if not is_open:
             self.faults.append(f"{node} was called without a durable start of its own")
         return attempt, first
@@ -198,21 +170,31 @@ class Simulated:
         sealer = Sealer(KEY)
         self.workflows = Workflows(self.journal, sealer)
         self.authoring = Authoring(
-            self.journal, self.ids, pseudonyms, sealer, self.limits, self.workflows
+            self.journal, self.clock, self.ids, pseudonyms, sealer, self.limits, self.workflows
         )
         self.runs = Runs(self.journal, self.workflows)
-        self.starts = Starts(
-            self.journal,
-            self.ids,
-            RunRequests(self.ids, pseudonyms),
-            self.workflows,
-            self.runs,
-        )
+        requests = RunRequests(self.ids, pseudonyms)
+        self.starts = Starts(self.journal, self.ids, requests, self.workflows, self.runs)
         timers = LoopTimers(self.clock)
         self.services = Services(
             self.journal, self.clock, self.ids, timers, self.endpoint, self.limits
         )
-        self.engine = Engine(self.services, self.workflows, self.runs)
+        self.engine = Engine(self.services, self.workflows, self.runs, requests, pseudonyms)
+        self.scheduler = Scheduler(
+            SchedulerParts(
+                self.journal,
+                self.clock,
+                self.ids,
+                timers,
+                pseudonyms,
+                self.workflows,
+                requests,
+                self.engine,
+                self.scheduled,
+            ),
+            # Virtual time makes no jumps that a timer doesn't know of.
+            look_us=DAY_US,
+        )
 
     async def define(
         self,
@@ -224,6 +206,15 @@ class Simulated:
         text = WorkflowText(name="simulated", nodes=list(nodes), edges=list(edges))
         appended = await self.authoring.create(caller, text, None)
         return appended.events[0].stream
+
+    async def scheduled(self) -> dict[str, int]:
+        """Say when each active schedule fires next, folded from the whole journal."""
+        states: dict[str, WorkflowState] = {}
+        for event in await self.journal.read_all(limit=self.journal.head):
+            if is_workflow(event.stream):
+                state = states.setdefault(event.stream, WorkflowState(event.stream))
+                evolve(state, event)
+        return {name: state.next_at for name, state in states.items() if state.next_at}
 
     async def execute(
         self, workflow: str, payload: dict[str, Any] | None = None, caller: Caller = CALLER
@@ -258,7 +249,36 @@ class Simulated:
         """Ask a run to stop."""
         meta = caller.metadata(Pseudonyms(KEY))
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self.engine.cancel(caller, StopRequest(caller.subject, meta, accepted), run_id)
+        await self.engine.ask(caller, StopRequest(caller.subject, meta, accepted), run_id)
+
+    async def answer(
+        self,
+        run_id: str,
+        node: str,
+        action: str,
+        values: dict[str, Any] | None = None,
+        iteration: str = "",
+    ) -> None:
+        """Answer a form of a run."""
+        meta = CALLER.metadata(Pseudonyms(KEY))
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        request = AnswerRequest(
+            iteration, node, action, values or {}, CALLER.subject, meta, accepted
+        )
+        await self.engine.ask(CALLER, request, run_id)
+
+    async def until(self, run_id: str, holds: Callable[[RunState], bool]) -> RunState:
+        """Wait until something is true of a run, commit by commit."""
+        while not holds(state := await self.state(run_id)):
+            heard = asyncio.Event()
+            unsubscribe = self.journal.subscribe(lambda _, heard=heard: heard.set())
+            try:
+                if holds(await self.state(run_id)):
+                    continue
+                await heard.wait()
+            finally:
+                unsubscribe()
+        return state
 
     async def state(self, run_id: str) -> RunState:
         """Fold a run as the journal has it now."""
@@ -282,6 +302,7 @@ class Simulated:
 
     async def close(self) -> None:
         """Stop at once, as a service would that has no time left."""
+        await self.scheduler.stop(0)
         await self.engine.stop(0)
 
     async def crashed(self, head: int, *, endpoint: Endpoint, downtime_s: float = 0) -> Simulated:

@@ -37,6 +37,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _Jumping()
         super().__init__(self._jumping)
+        # A year in seconds leaves a float no nanoseconds, which is what loops count in.
+        self._clock_resolution = 1e-7
 
     def time(self) -> float:
         """Return the seconds since the loop was made."""

@@ -14,14 +14,30 @@ from refold.engine.nodes.control import Delay, Terminate
 EXAMPLES: dict[str, dict[str, Any]] = {
     "manual_trigger": {},
     "webhook_trigger": {"input_schema": {"type": "object"}},
+    "sync_request_trigger": {},
+    "workflow_trigger": {},
+    "event_trigger": {"event_type": "order.*"},
     "webhook": {"url": "https://example.com/{{ trigger.id }}"},
     "delay": {"duration": 5},
     "terminate": {"status": "failed"},
     "text_transform": {"template": "Hi {{ trigger.name }}"},
+    "data_mapper": {"mappings": [{"target": "a.b", "source": "trigger.name"}]},
+    "json_parser": {"source": "{{ a }}"},
+    "string_transform": {"source": "{{ a }}", "operations": [{"op": "trim"}]},
+    "date_transform": {"source": "now", "operations": [{"op": "start_of", "unit": "day"}]},
+    "array_filter": {"items": "trigger.items", "sort": [{"by": "name"}]},
+    "validate": {"source": "trigger", "schema": {"type": "object"}},
     "string_condition": {"left": "{{ a }}", "operator": "equals", "right": "x"},
     "number_condition": {"left": "{{ a }}", "operator": "between", "min": 1, "max": 2},
     "boolean_condition": {"left": "{{ a }}", "operator": "is_true"},
+    "date_condition": {"left": "{{ a }}", "operator": "within_last", "amount": 2, "unit": "days"},
+    "array_condition": {"left": "{{ a }}", "operator": "length", "comparison": ">", "right": 2},
+    "logical_group": {
+        "operator": "not",
+        "conditions": [{"type": "boolean", "left": "{{ a }}", "operator": "is_true"}],
+    },
     "switch": {"value": "{{ a }}", "cases": [{"handle": "x", "equals": 1}]},
+    "form": {"fields": [{"name": "reason"}], "actions": [{"id": "approve"}], "timeout": 60},
 }
 
 

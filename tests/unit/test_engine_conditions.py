@@ -160,7 +160,7 @@ def test_only_json_numbers_count_as_numbers(text: str) -> None:
         ("string_condition", {"left": "x", "operator": "in_list", "right": "x"}, {"right"}),
         ("string_condition", {"left": "x", "operator": "is_empty", "right": "x"}, {"right"}),
         ("string_condition", {"left": 5, "operator": "equals"}, {"left", "right"}),
-        ("string_condition", {"left": "x", "operator": "matches"}, {"operator"}),
+        ("string_condition", {"left": "x", "operator": "resembles"}, {"operator"}),
         ("string_condition", {"left": "{{ x", "operator": "is_empty"}, {"left"}),
         ("number_condition", {"left": 1, "operator": "between", "min": 1}, {"max"}),
         (

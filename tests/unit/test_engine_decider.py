@@ -8,10 +8,12 @@ from refold.engine import decider
 from refold.engine.decider import Attempt
 from refold.engine.policy import SECOND_US, NodePolicy, RetryPolicy
 from refold.journal import events as e
-from refold.projections.run_state import Ending, NodeState, RunState
+from refold.projections.node_state import NodeState
+from refold.projections.run_state import Ending, RunState
 from tests.support.run_events import requested_facts
 
-ATTEMPT = Attempt("a", "webhook", 1, 10, 20)
+OPEN = frozenset({"started", "waiting", "retrying"})
+ATTEMPT = Attempt(("", "a"), "webhook", 1, 10, 20)
 RETRY = RetryPolicy(max_attempts=3, initial_interval=1, backoff=2, on=["http_503"])
 
 
@@ -26,6 +28,7 @@ def state(*nodes: NodeState, ending: Ending | None = None, cancelling: str = "")
         ending=ending,
         cancelling=cancelling,
         nodes={node.node: node for node in nodes},
+        open={node.place: node for node in nodes if node.phase in OPEN},
     )
 
 
@@ -50,7 +53,7 @@ def test_a_failure_is_retried_tolerated_or_final(
     policy: NodePolicy, code: str, attempt: int, stopping: bool, retried: int, tolerated: int
 ) -> None:
     """Retries come first; in a stopping run there are none, and what they hide isn't tolerated."""
-    made = Attempt("a", "webhook", attempt, 10, 20)
+    made = Attempt(("", "a"), "webhook", attempt, 10, 20)
     failure, schedule = decider.failed(made, code, policy, stopping=stopping)
     assert (failure.retried, failure.tolerated) == (retried, tolerated)
     assert (schedule is not None) == bool(retried)
@@ -132,9 +135,10 @@ def test_a_run_ends_once_nothing_of_it_is_open(
 
 def test_an_effect_key_outlives_attempts_and_recoveries() -> None:
     """The receiver can tell a repeat: run, node, iteration and number of the call."""
-    assert decider.effect_key(state(), "a") == "fl_run_b:a:-:1"
+    assert decider.effect_key(state(), ("", "a")) == "fl_run_b:a:-:1"
     assert (
-        decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), "a") == "fl_run_b:a:-:1"
+        decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), ("", "a"))
+        == "fl_run_b:a:-:1"
     )
 
 
@@ -142,8 +146,8 @@ def test_a_call_in_doubt_is_made_again_under_the_key_of_the_run_that_made_it() -
     """Only the node in doubt inherits; its neighbours have keys of this run."""
     made = state()
     made.requested = requested_facts(in_doubt="fl_run_a:a:-:1 fl_run_a:aa:-:1")
-    assert decider.effect_key(made, "a") == "fl_run_a:a:-:1"
-    assert decider.effect_key(made, "b") == "fl_run_b:b:-:1"
+    assert decider.effect_key(made, ("", "a")) == "fl_run_a:a:-:1"
+    assert decider.effect_key(made, ("", "b")) == "fl_run_b:b:-:1"
 
 
 @pytest.mark.parametrize(

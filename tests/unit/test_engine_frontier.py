@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from refold.engine.frontier import Frontier
+from refold.engine.frontier import Frontier, known_in
 from refold.engine.graph import Graph
-from refold.projections.run_state import LogEntry, NodeState, RunState
+from refold.projections.node_state import NodeState
+from refold.projections.run_state import LogEntry, RunState
 from tests.support.run_events import graph
 
 
@@ -24,7 +25,7 @@ def standing(made: Graph, *nodes: NodeState) -> Frontier:
         state.nodes[node.node] = node
     for node in nodes:
         state.log.append(LogEntry("", node.node, "", "success", 0, 0, 1, "", "", 0, 0))
-    return Frontier(made, state)
+    return Frontier(made, known_in(state, "", made.nodes))
 
 
 def moved(made: Graph, *nodes: NodeState) -> Frontier:
@@ -106,4 +107,4 @@ def test_an_open_node_is_neither_ready_again_nor_passed_by() -> None:
     state = RunState("fl_run_x")
     state.nodes["t"] = settled("t")
     state.nodes["a"] = NodeState("a", "webhook", "started", 1, 0)
-    assert not Frontier(made, state).ready
+    assert not Frontier(made, known_in(state, "", made.nodes)).ready

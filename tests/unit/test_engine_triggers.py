@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from refold.engine.component import ConfigError
-from refold.engine.nodes.triggers import FAULTS_MAX, ManualTrigger, TriggerConfig, WebhookTrigger
+from refold.engine.cloud_events import TEXT_LENGTH_MAX, TYPE_LENGTH_MAX
+from refold.engine.component import ConfigError, TriggerNode
+from refold.engine.nodes.catalogue import CATALOGUE, compile_node
+from refold.engine.nodes.triggers import (
+    FAULTS_MAX,
+    EventTrigger,
+    ManualTrigger,
+    TriggerConfig,
+    WebhookTrigger,
+)
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -26,15 +34,30 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", [ManualTrigger, WebhookTrigger])
-def test_the_first_output_is_the_payload_and_two_names(
-    kind: type[ManualTrigger | WebhookTrigger],
-) -> None:
+TRIGGERS = [name for name, kind in CATALOGUE.items() if issubclass(kind, TriggerNode)]
+
+
+def trigger(name: str, **data: Any) -> Any:
+    """Compile a trigger; an event trigger gets a type."""
+    given = {"event_type": "*"} if name == "event_trigger" else {}
+    return compile_node({"data": {"componentId": name, **given, **data}}, "n")
+
+
+def event_trigger(**data: Any) -> EventTrigger:
+    """Compile an event trigger."""
+    made = trigger("event_trigger", **data)
+    assert isinstance(made, EventTrigger)
+    return made
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_the_first_output_is_the_payload_and_two_names(name: str) -> None:
     """A payload can't pretend to belong to another run."""
-    node = kind(TriggerConfig())
+    node = trigger(name)
     payload = {"a": 1, "run_id": "forged", "trigger_type": "forged"}
     outcome = node.start(payload, "manual", "fl_run_1")
-    assert outcome.output == {"a": 1, "run_id": "fl_run_1", "trigger_type": "manual"}
+    expected = {"a": 1, "run_id": "fl_run_1", "trigger_type": "manual"}
+    assert outcome.output | expected == outcome.output
     assert payload["run_id"] == "forged"
     assert node.check_payload({"anything": [1]}) == []
 
@@ -56,6 +79,96 @@ def test_a_payload_that_breaks_the_schema_is_told_where(
     [message] = ManualTrigger(TriggerConfig(input_schema=SCHEMA)).check_payload(payload)
     assert message.startswith(fault)
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_every_trigger_has_a_schema(name: str) -> None:
+    """A payload that breaks it is told where, by whichever way it comes."""
+    assert trigger(name, input_schema=SCHEMA).check_payload({}) == [
+        "payload.user: is a required property"
+    ]
+
+
+@pytest.mark.parametrize("schema", [5, "x", [1], {"type": 5}, {"properties": []}])
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_every_trigger_refuses_a_schema_that_is_none(name: str, schema: object) -> None:
+    """By the name of the field, when it is saved."""
+    with pytest.raises(ConfigError) as caught:
+        trigger(name, input_schema=schema)
+    assert all(path.startswith("n.data.input_schema") for path in caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("data", "event_type", "source", "fits"),
+    [
+        ({"event_type": "order.paid"}, "order.paid", "/shop", True),
+        ({"event_type": "order.paid"}, "order.paid.late", "/shop", False),
+        ({"event_type": "order.paid"}, "Order.paid", "/shop", False),
+        ({"event_type": "order.*"}, "order.paid", "/shop", True),
+        ({"event_type": "order.*"}, "order.", "/shop", True),
+        ({"event_type": "order.*"}, "order", "/shop", False),
+        ({"event_type": "*"}, "anything", "/shop", True),
+        ({"event_type": "*", "source": "/shop"}, "a", "/shop", True),
+        ({"event_type": "*", "source": "/shop"}, "a", "/shop/2", False),
+        ({"event_type": "*", "source": "/shop/*"}, "a", "/shop/2", True),
+        ({"event_type": "*", "source": "/shop/*"}, "a", "/shop", False),
+        ({"event_type": "a.b"}, "a-b", "/", False),
+    ],
+)
+def test_an_event_trigger_takes_a_type_or_all_that_begin_alike(
+    data: dict[str, str], event_type: str, source: str, fits: bool
+) -> None:
+    """The star stands at the end, and nothing else is a pattern."""
+    assert event_trigger(**data).accepts(event_type, source) is fits
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"event_type": None}, "event_type"),
+        ({"event_type": ""}, "event_type"),
+        ({"event_type": 5}, "event_type"),
+        ({"event_type": "a*b"}, "event_type"),
+        ({"event_type": "**"}, "event_type"),
+        ({"event_type": "x" * (TYPE_LENGTH_MAX + 1)}, "event_type"),
+        ({"event_type": "a", "source": 5}, "source"),
+        ({"event_type": "a", "source": "*/x"}, "source"),
+        ({"event_type": "a", "source": "x" * (TEXT_LENGTH_MAX + 1)}, "source"),
+    ],
+)
+def test_an_event_trigger_that_can_not_be_is_refused(data: dict[str, Any], field: str) -> None:
+    """The refusal names the field."""
+    with pytest.raises(ConfigError) as caught:
+        event_trigger(**data)
+    assert list(caught.value.errors) == [f"n.data.{field}"]
+
+
+@pytest.mark.parametrize(
+    ("signature", "field"),
+    [
+        ({}, "signature"),
+        ("x", "signature"),
+        ({"secrets": ["in clear"]}, "signature.secrets[0]"),
+        ({"secrets": []}, "signature.secrets"),
+        ({"secrets": ["vlt_" + "0" * 26], "tolerance": 5}, "signature"),
+        ({"secrets": ["vlt_" + "0" * 26], "tolerance_seconds": "5"}, "signature.tolerance_seconds"),
+    ],
+)
+def test_a_signature_that_can_not_be_is_refused(signature: object, field: str) -> None:
+    """A webhook whose author misspelt its protection would be open to all."""
+    with pytest.raises(ConfigError) as caught:
+        trigger("webhook_trigger", signature=signature)
+    assert list(caught.value.errors) == [f"n.data.{field}"]
+    assert "in clear" not in str(caught.value.errors)
+
+
+def test_a_webhook_knows_how_its_calls_are_signed() -> None:
+    """Null is what editors store for nothing."""
+    made = trigger("webhook_trigger", signature={"secrets": ["{{ vault.a }}"]})
+    assert isinstance(made, WebhookTrigger)
+    assert made.signature is not None
+    assert (made.signature.references, made.signature.tolerance_seconds) == (["a"], 300)
+    assert trigger("webhook_trigger", signature=None).signature is None
 
 
 def test_a_good_payload_has_no_faults() -> None:

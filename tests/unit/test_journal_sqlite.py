@@ -74,6 +74,8 @@ REWRITES = {
     "delete an event": "DELETE FROM event WHERE position = 4",
     "delete all events": "DELETE FROM event",
     "update a body": "UPDATE body SET data = x'00'",
+    "overwrite a body without erasure": "UPDATE body SET salt = zeroblob(32), "
+    "data = zeroblob(length(data)), subject = NULL",
     "replace a body": "INSERT OR REPLACE INTO body SELECT position, salt, subject, x'00' FROM body",
     "add a body": "INSERT INTO body SELECT 3, salt, subject, data FROM body",
     "add a body to no event": "INSERT INTO body SELECT 99, salt, subject, data FROM body",
@@ -107,26 +109,43 @@ def test_history_is_not_rewritten_by_any_hand(
     assert contents(file) == before
 
 
-def test_a_body_is_erased_for_good_by_a_commit_that_says_so(hand: sqlite3.Connection) -> None:
-    """The one deletion there is: with its event, once, and never undone."""
+ERASE = (
+    "UPDATE body SET salt = zeroblob(32), data = zeroblob(length(data)), subject = NULL "
+    "WHERE position = 2"
+)
+
+
+def test_a_body_is_erased_for_good_by_a_commit_that_says_so(
+    hand: sqlite3.Connection, file: Path
+) -> None:
+    """The one change there is: to zeros, with its event, once, and never undone."""
     hand.execute("BEGIN")
     row = hand.execute("SELECT * FROM event WHERE position = 4").fetchone()
     entry = row[4].replace(b'"run.started"', b'"payload.erased"')
     hand.execute("INSERT INTO event VALUES (5, 'a', 3, ?, ?, ?, 0)", (row[3], entry, row[5]))
     hand.execute("INSERT INTO erasure VALUES (2, 5)")
     kept = hand.execute("SELECT * FROM body").fetchone()
-    hand.execute("DELETE FROM body WHERE position = 2")
+    hand.execute(ERASE)
     hand.execute("COMMIT")
-    assert hand.execute("SELECT count(*) FROM body").fetchone() == (0,)
+    gone = (2, bytes(32), None, bytes(len(kept[3])))
+    assert hand.execute("SELECT * FROM body").fetchone() == gone
     for statement in (
+        "UPDATE body SET data = x'00'",
+        "UPDATE body SET salt = randomblob(32)",
+        "UPDATE body SET subject = 'ada'",
+        "UPDATE body SET data = zeroblob(length(data) + 1)",
+        "UPDATE body SET position = 3",
+        "INSERT OR REPLACE INTO body SELECT position, randomblob(32), subject, data FROM body",
         "INSERT OR REPLACE INTO erasure VALUES (2, 5)",
         "UPDATE erasure SET by_position = 4",
         "DELETE FROM erasure",
     ):
         with pytest.raises(sqlite3.DatabaseError, match=r"^(journal: |not authorized)"):
             hand.execute(statement)
-    with pytest.raises(sqlite3.DatabaseError, match=r"^journal: the body was erased"):
-        hand.execute("INSERT INTO body VALUES (?, ?, ?, ?)", kept)
+    with raw(file) as other:
+        other.execute("DELETE FROM body")
+        with pytest.raises(sqlite3.DatabaseError, match=r"^journal: the body was erased"):
+            other.execute("INSERT INTO body VALUES (?, ?, ?, ?)", kept)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +153,7 @@ def test_a_body_is_erased_for_good_by_a_commit_that_says_so(hand: sqlite3.Connec
     [
         "UPDATE event SET at = 0",
         "DELETE FROM event",
-        "UPDATE body SET data = x''",
+        "DELETE FROM body",
         "UPDATE hold SET resource = ''",
         "DELETE FROM erasure",
         "UPDATE journal SET id = ''",
@@ -157,7 +176,7 @@ def test_a_body_is_erased_for_good_by_a_commit_that_says_so(hand: sqlite3.Connec
         "PRAGMA secure_delete = 0",
         "PRAGMA recursive_triggers = 0",
         "PRAGMA ignore_check_constraints = 1",
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 1",
         "UPDATE sqlite_master SET sql = ''",
     ],
 )

@@ -1,7 +1,7 @@
-"""Reads request bodies: JSON, and nothing that two readers could understand differently.
+"""Reads JSON strictly: nothing that two readers could understand differently.
 
 Refused are duplicate keys, NaN and Infinity, numbers that would lose their value, invalid UTF-8,
-lone surrogates and nesting beyond 64 levels.
+lone surrogates and nesting beyond 64 levels. Request bodies and what nodes parse are read here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from ..engine.component import is_list, is_object
+from .component import is_list, is_object
 
 NESTING_MAX: Final = 64
 _INTEGER_MIN: Final = -(2**63)
@@ -21,36 +21,37 @@ _INTEGER_DIGITS_MAX: Final = 20
 
 
 class InvalidJsonError(Exception):
-    """The body is not acceptable JSON; the message says why, without quoting it."""
+    """A document is not acceptable JSON; the message says why, without quoting it."""
 
 
-def decode(body: bytes) -> Any:
-    """Read a JSON document.
+def decode(document: bytes | str, subject: str = "The body") -> Any:
+    """Read a JSON document; `subject` is what a message calls it.
 
     Raises:
         InvalidJsonError: it is not acceptable.
     """
     try:
-        text = body.decode("utf-8")
+        text = document if isinstance(document, str) else document.decode("utf-8")
     except UnicodeDecodeError:
-        raise InvalidJsonError("The body is not valid UTF-8.") from None
+        raise InvalidJsonError(f"{subject} is not valid UTF-8.") from None
     try:
         value = _DECODER.decode(text)
-        # Without many brackets there can't be much nesting, and most bodies have few.
-        if body.count(b"[") + body.count(b"{") > NESTING_MAX:
+        # Without many brackets there can't be much nesting, and most documents have few.
+        if text.count("[") + text.count("{") > NESTING_MAX:
             _check_nesting(value)
-        if b"\\u" in body:
+        # Only an escape puts half a surrogate pair in bytes; a text may hold one as it is.
+        if isinstance(document, str) or "\\u" in text:
             canonical(value)
     except RecursionError:
-        raise InvalidJsonError(f"The body is nested over {NESTING_MAX} levels.") from None
+        raise InvalidJsonError(f"{subject} is nested over {NESTING_MAX} levels.") from None
     except UnicodeEncodeError:
-        raise InvalidJsonError("The body has a lone surrogate.") from None
+        raise InvalidJsonError(f"{subject} has a lone surrogate.") from None
     except json.JSONDecodeError as error:
         raise InvalidJsonError(
-            f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+            f"{subject} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from None
     except ValueError as error:
-        raise InvalidJsonError(f"The body is not valid JSON: {error}.") from None
+        raise InvalidJsonError(f"{subject} is not valid JSON: {error}.") from None
     return value
 
 

@@ -1,0 +1,154 @@
+"""What the service asks of log entries: lists, the newest of each workflow, and statistics.
+
+A list is in the order of the times that its entries show, the newest first, and in the order of
+the journal where these are equal. A replayed entry has its original's time and stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from .projection import SqlValue
+from .run_state import LogEntry
+from .view_rows import LOG_COLUMNS, LogRow
+from .views import Views
+
+Place = tuple[int, int]
+"""Where a list goes on: the time and the position of the last entry that was shown."""
+
+
+class ListedLogRow(LogRow, frozen=True, gc=False):
+    """A log entry, and the run that a resumed run was made of."""
+
+    original_run: str
+    """Where the entry is a replayed one, the run that it was copied from, else ""."""
+
+
+class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries; None stands for any. Times are microseconds, both ends included."""
+
+    status: str | None = None
+    node: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    before: Place | None = None
+    """Only what comes after this entry in the list."""
+
+    def fits(self, entry: LogEntry) -> bool:
+        """Tell whether the list of this filter holds an entry of a folded run."""
+        return (
+            self.status in (None, entry.status)
+            and self.node in (None, entry.node)
+            and (self.created_from is None or entry.created_at >= self.created_from)
+            and (self.created_to is None or entry.created_at <= self.created_to)
+            and (self.before is None or (entry.created_at, entry.position) < self.before)
+        )
+
+
+class LogStats(msgspec.Struct, frozen=True):
+    """What happened in a workflow since a time. Replayed entries are not counted again."""
+
+    success: int
+    error: int
+    warning: int
+    completed: int
+    failed: int
+    runs: int
+    """The runs that were made since then, those that have not ended among them."""
+
+
+_LISTED: Final = (
+    f"{', '.join(f'log.{name}' for name in LOG_COLUMNS.split(', '))}, "
+    "CASE log.source_id WHEN '' THEN '' "
+    "ELSE (SELECT original_run FROM run WHERE run.run_id = log.run_id) END"
+)
+NEWEST_LOGS: Final = (
+    f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
+    "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
+    "AND own.source_id = '' ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
+    "WHERE workflow.tenant = ? AND workflow.is_deleted = 0 "
+    "ORDER BY log.created_at DESC, log.position DESC LIMIT ?"
+)
+_LOGS: Final = (
+    "(SELECT count(*) FROM log WHERE workflow = ?1 {}AND created_at >= ?2 AND source_id = '' "
+    "AND position <= ?3)"
+)
+# The partial index of what went wrong is used only where its own condition is written out.
+_TROUBLE: Final = "AND status != 'success' AND status = '{}' "
+LOG_STATS: Final = "SELECT " + ", ".join(
+    _LOGS.format(term) for term in ("", _TROUBLE.format("error"), _TROUBLE.format("warning"))
+)
+# Times never decrease along positions, so a range of time is a range of positions.
+_RUNS: Final = (
+    "(SELECT count(*) FROM run WHERE workflow = ?1 AND tenant = ?2 {}AND requested_position >= "
+    f"coalesce((SELECT requested_position FROM run WHERE created_at >= ?3 "
+    f"ORDER BY created_at, requested_position LIMIT 1), {2**63 - 1}) "
+    "AND requested_position <= ?4)"
+)
+RUN_STATS: Final = "SELECT " + ", ".join(
+    _RUNS.format(term) for term in ("AND status = 'completed' ", "AND status = 'failed' ", "")
+)
+
+
+def select_logs(workflow: str, wanted: LogFilter, limit: int) -> tuple[str, list[SqlValue]]:
+    """Return the statement that lists a workflow's entries, newest first."""
+    terms = ["workflow = ?"]
+    parameters: list[SqlValue] = [workflow]
+    if wanted.status not in (None, "success"):
+        terms.append("status != 'success'")
+    until, before = wanted.created_to, wanted.before
+    # Of two upper bounds the lower one says all, and the planner misjudges a second.
+    if before is not None and until is not None:
+        until, before = (None, before) if before[0] <= until else (until, None)
+    for term, value in (
+        ("status = ?", wanted.status),
+        ("node = ?", wanted.node),
+        ("created_at >= ?", wanted.created_from),
+        ("created_at <= ?", until),
+    ):
+        if value is not None:
+            terms.append(term)
+            parameters.append(value)
+    if before is not None:
+        terms.append("(created_at, position) < (?, ?)")
+        parameters.extend(before)
+    return (
+        f"SELECT {_LISTED} FROM log WHERE {' AND '.join(terms)} "
+        "ORDER BY created_at DESC, position DESC LIMIT ?",
+        [*parameters, limit],
+    )
+
+
+async def list_logs(
+    views: Views, workflow: str, wanted: LogFilter, limit: int
+) -> list[ListedLogRow]:
+    """List a workflow's entries, newest first; a workflow belongs to one tenant."""
+    rows = await views.select(*select_logs(workflow, wanted, limit))
+    return [ListedLogRow(*row) for row in rows]
+
+
+async def newest_logs(views: Views, tenant: str, limit: int) -> list[ListedLogRow]:
+    """List the newest entry of each workflow of a tenant that is not deleted, newest first."""
+    rows = await views.select(NEWEST_LOGS, (tenant, limit))
+    return [ListedLogRow(*row) for row in rows]
+
+
+async def log_stats(
+    views: Views, tenant: str, workflow: str, since: int, at_position: int
+) -> LogStats:
+    """Count what a workflow did from a time (microseconds) up to a journal position."""
+    ((logs, error, warning),) = await views.select(LOG_STATS, (workflow, since, at_position))
+    ((completed, failed, runs),) = await views.select(
+        RUN_STATS, (workflow, tenant, since, at_position)
+    )
+    return LogStats(logs - error - warning, error, warning, completed, failed, runs)
+
+
+def list_of_run(log: Sequence[LogEntry], wanted: LogFilter, limit: int) -> list[LogEntry]:
+    """List a folded run's entries as `list_logs` would list those of a workflow."""
+    found = [entry for entry in log if wanted.fits(entry)]
+    found.sort(key=lambda entry: (entry.created_at, entry.position), reverse=True)
+    return found[:limit]
