@@ -19,6 +19,8 @@ from ..journal.clock import Clock, IdSource
 from ..journal.errors import ResourceInUseError
 from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, StreamWrite
 from ..projections.workflow_state import WorkflowState
+from .authorization_rules import check_authorization
+from .authorizations import Authorizations
 from .caller import Caller
 from .component import TriggerNode
 from .definition import Definition, DefinitionError, compile_definition
@@ -48,6 +50,7 @@ class Authoring:
         sealer: Sealer,
         limits: Limits,
         workflows: Workflows,
+        authorizations: Authorizations | None = None,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -56,6 +59,7 @@ class Authoring:
         self._sealer = sealer
         self._limits = limits
         self._workflows = workflows
+        self._authorizations = authorizations
 
     def check(self, nodes: Any, edges: Any) -> Definition:
         """Compile a definition that is about to be saved, by all rules that need nothing else.
@@ -83,6 +87,14 @@ class Authoring:
         if text.schedule_type not in NO_SCHEDULE:
             schedule_of(text, self.check(text.nodes, text.edges))
 
+    async def check_named(self, caller: Caller, text: WorkflowText) -> None:
+        """See that what a new workflow names is there: other workflows, its authorization.
+
+        Raises:
+            DefinitionError: it is not.
+        """
+        await self._check_used(caller, "", text, self.check(text.nodes, text.edges))
+
     async def create(
         self, caller: Caller, text: WorkflowText, request: RequestKey | None
     ) -> Appended:
@@ -96,7 +108,7 @@ class Authoring:
         token = _new_token() if isinstance(definition.trigger, WebhookTrigger) else ""
 
         async def attempt() -> Appended:
-            guards = await self._check_used(caller, workflow_id, definition)
+            guards = await self._check_used(caller, workflow_id, text, definition)
             write = self._defining(caller, _Seen(workflow_id), text, definition, token, request)
             return await self._journal.append(Commit([write], guards=guards, request=request))
 
@@ -126,7 +138,7 @@ class Authoring:
             body = await self._workflows.body(state, number)
             text = edit(body.workflow)
             definition = self.check(text.nodes, text.edges)
-            guards = await self._check_used(caller, workflow_id, definition)
+            guards = await self._check_used(caller, workflow_id, text, definition)
             token = self._kept_token(workflow_id, body, definition.trigger)
             write = self._defining(caller, seen, text, definition, token, None)
             await self._journal.append(Commit([write], guards=guards))
@@ -187,11 +199,15 @@ class Authoring:
         await until_no_conflict(attempt)
 
     async def _check_used(
-        self, caller: Caller, workflow_id: str, definition: Definition
+        self, caller: Caller, workflow_id: str, text: WorkflowText, definition: Definition
     ) -> list[Guard]:
         depth = self._limits.subworkflow_depth_max
-        return await check_workflows_used(
+        used = await check_workflows_used(
             self._workflows, caller.tenant, workflow_id, definition, depth
+        )
+        named = text.authorization_id
+        return used + await check_authorization(
+            self._authorizations, caller.tenant, definition, named
         )
 
     def _kept_token(self, workflow_id: str, body: WorkflowBody, trigger: TriggerNode[Any]) -> str:

@@ -16,10 +16,15 @@ import msgspec
 from ..projections.node_state import Place
 from .component import EffectNode, Json, NodeError, Outcome
 from .definition import Step
+from .fault_text import fault_text
 from .outbound import OutboundResponse
+from .secret_search import SecretSearch, SecretSearches, masked_result
+from .secret_source import SecretSource, SecretsUnavailableError, TenantSecrets
+from .secrets import ROOT, RevealingVault
 
 Result = Outcome | NodeError
 MESSAGE_LENGTH_MAX: Final = 2000
+SECRETS_RETRY_SECONDS: Final = 0.2
 _log = logging.getLogger("refold.engine")
 
 
@@ -51,6 +56,26 @@ class EffectCall(msgspec.Struct, frozen=True):
     authorization_id: str
 
 
+class Secrets:
+    """The secrets that calls are given, and the search for them in what comes back."""
+
+    def __init__(self, source: SecretSource) -> None:
+        self._source = source
+        self._searches = SecretSearches()
+
+    async def open(self, tenant: str) -> TenantSecrets:
+        """Return a tenant's secrets; after a start it may be a while until they can be listed."""
+        while True:
+            try:
+                return await self._source.secrets(tenant)
+            except SecretsUnavailableError:
+                await asyncio.sleep(SECRETS_RETRY_SECONDS)
+
+    async def search(self, tenant: str, vault: RevealingVault) -> SecretSearch | None:
+        """Return the search for what a call was given and for all that the tenant has by now."""
+        return self._searches.of(tenant, await self.open(tenant), vault.revealed)
+
+
 class PlannedCall(msgspec.Struct, frozen=True):
     """A call whose start is noted."""
 
@@ -64,10 +89,17 @@ class Calls:
     """Plans, begins and ends the calls of one run."""
 
     def __init__(
-        self, run_id: str, lend: Callable[[str, float], EffectCall], seconds_max: float
+        self,
+        run_id: str,
+        tenant: str,
+        secrets: Secrets,
+        lend: Callable[[str, float], EffectCall],
+        seconds_max: float,
     ) -> None:
         """`lend` makes what a node gets, of its effect key and its time limit in seconds."""
         self._run_id = run_id
+        self._tenant = tenant
+        self._secrets = secrets
         self._lend = lend
         self._seconds_max = seconds_max
         self.wake: Callable[[], None] = _nobody_waits
@@ -98,9 +130,7 @@ class Calls:
         results, self._results = self._results, []
         # A call that was cut off may still bring a result, of which nobody wants to hear.
         return [
-            (place, result)
-            for place, result in results
-            if self._tasks.pop(place, None) is not None
+            (place, result) for place, result in results if self._tasks.pop(place, None) is not None
         ]
 
     def cut_off(self) -> list[Place]:
@@ -123,16 +153,22 @@ class Calls:
         assert isinstance(node, EffectNode)
         limit = min(step.policy.timeout or self._seconds_max, self._seconds_max)
         result: Result
+        search: SecretSearch | None = None
         try:
             async with asyncio.timeout(limit):
-                result = await node.perform(call.context, self._lend(call.effect_key, limit))
+                vault = RevealingVault(await self._secrets.open(self._tenant))
+                context = {**call.context, ROOT: vault}
+                try:
+                    result = await node.perform(context, self._lend(call.effect_key, limit))
+                finally:
+                    search = await self._secrets.search(self._tenant, vault)
         except TimeoutError:
             result = NodeError("timeout", f"Node '{step.node}' timed out after {limit:g} s.")
         except NodeError as error:
             result = error
         except Exception as error:
             result = unexpected(self._run_id, step.node, error)
-        self._results.append((call.place, result))
+        self._results.append((call.place, masked_result(result, search)))
         self.wake()
 
 
@@ -142,7 +178,7 @@ def _nobody_waits() -> None:
 
 def unexpected(run_id: str, node: str, error: Exception) -> NodeError:
     """Make a failure of a fault of ours, so that one node can't hold its run for ever."""
-    _log.error("run %s: node %s failed unexpectedly", run_id, node, exc_info=error)
+    _log.error("run %s: node %s failed unexpectedly: %s", run_id, node, fault_text(error))
     kind = type(error).__name__
     return NodeError("internal_error", f"Node '{node}' failed unexpectedly ({kind}).")
 

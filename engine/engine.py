@@ -29,6 +29,7 @@ from .requests import Request
 from .run_requests import RunRequests, Started
 from .runs import Runs
 from .transcript import Snapshot, Transcript
+from .watchers import Watch, Watchers
 from .workflows import Workflows
 
 RETRY_US: Final = 1_000_000
@@ -61,7 +62,8 @@ class Engine:
         self._parked: dict[str, tuple[Place, Callable[[], None]]] = {}
         self._unfinished: set[str] = set()
         self._setbacks: Counter[str] = Counter()
-        self._watchers: dict[str, set[asyncio.Future[Snapshot | None]]] = {}
+        self._watchers = Watchers()
+        self._paused: set[str] = set()
         self._requests: dict[str, list[Request]] = {}
         self._is_stopping = False
 
@@ -78,13 +80,11 @@ class Engine:
     @property
     def watched_total(self) -> int:
         """How many runs somebody waits for."""
-        return len(self._watchers)
+        return self._watchers.total
 
     async def recover(self) -> int:
         """Take up every unfinished run that the journal knows of; returns how many there are."""
-        holds = [
-            hold for hold in await self._services.journal.holds() if ids.is_run(hold.holder)
-        ]
+        holds = [hold for hold in await self._services.journal.holds() if ids.is_run(hold.holder)]
         for hold in holds:
             if hold.holder not in self._unfinished:
                 # Whose run it is becomes known when it is loaded; until then all share a queue.
@@ -109,25 +109,18 @@ class Engine:
         assert isinstance(facts, RunRequested), "a run's first event is run.requested"
         self._enter(Place(started.run_id, first.tenant, facts.workflow), started)
 
-    def watch(self, run_id: str) -> asyncio.Future[Snapshot | None]:
+    def watch(self, run_id: str, *, until_paused: bool = False) -> Watch:
         """Return a future that is done when the run has ended (at once if it has).
 
-        Its result is the run as it was committed, or None where that has to be read back. Who
-        waits no longer cancels it; a service that stops does, too.
+        Its result is the run as it was committed, or None where that has to be read back. With
+        `until_paused` it is also done, with None, as soon as only people can go on. Who waits no
+        longer cancels it; a service that stops does, too.
         """
-        future: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
-        if run_id not in self._unfinished or self._is_stopping:
-            future.set_result(None)
-            return future
-        self._watchers.setdefault(run_id, set()).add(future)
-
-        def forget(ended: asyncio.Future[Snapshot | None]) -> None:
-            watchers = self._watchers.get(run_id, set())
-            watchers.discard(ended)
-            if not watchers:
-                self._watchers.pop(run_id, None)
-
-        future.add_done_callback(forget)
+        is_over = run_id not in self._unfinished or (until_paused and run_id in self._paused)
+        if not is_over and not self._is_stopping:
+            return self._watchers.add(run_id, until_paused=until_paused)
+        future: Watch = asyncio.get_running_loop().create_future()
+        future.set_result(None)
         return future
 
     async def ask(self, caller: Caller, request: Request, run_id: str) -> None:
@@ -172,9 +165,7 @@ class Engine:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for watchers in list(self._watchers.values()):
-            for watcher in list(watchers):
-                watcher.cancel()
+        self._watchers.cancel_all()
         for run_id in list(self._requests):
             self._refuse(run_id, _stopping())
 
@@ -187,6 +178,7 @@ class Engine:
             self._activate(place, started)
 
     def _activate(self, place: Place, started: Started | None = None) -> None:
+        self._paused.discard(place.run_id)
         task = asyncio.create_task(self._carry(place, started), name=place.run_id)
         self._tasks[place.run_id] = task
 
@@ -242,13 +234,16 @@ class Engine:
         if is_ended:
             self._unfinished.discard(run_id)
             self._refuse(run_id, _already_finished())
-            self._tell_watchers(run_id, execution.snapshot if execution else None)
+            self._watchers.tell_end(run_id, execution.snapshot if execution else None)
             if execution is not None and execution.state.origin.parent_run:
                 self._tell_parent(execution.state.origin.parent_run, run_id)
         elif self._is_stopping:
             self._refuse(run_id, _stopping())
         else:
             self._park(place, due)
+            if execution is not None and execution.state.paused_at:
+                self._paused.add(run_id)
+                self._watchers.tell_pause(run_id)
         while not self._is_stopping and (admitted := self._admission.next_admitted()):
             self._activate(admitted)
 
@@ -328,11 +323,6 @@ class Engine:
         """Answer the requests that nothing will come of."""
         for request in self._requests.pop(run_id, []):
             request.refuse(error)
-
-    def _tell_watchers(self, run_id: str, snapshot: Snapshot | None) -> None:
-        for watcher in self._watchers.pop(run_id, set()):
-            if not watcher.done():
-                watcher.set_result(snapshot)
 
 
 def _already_finished() -> StateError:

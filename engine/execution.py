@@ -18,7 +18,7 @@ from ..journal.clock import Clock, IdSource
 from ..journal.journal import Journal
 from ..projections.node_state import NodeState, Place
 from . import decider
-from .calls import Calls, EffectCall, Outbound
+from .calls import Calls, EffectCall, Outbound, Secrets
 from .component import Json
 from .definition import Definition
 from .errors import EngineError
@@ -44,6 +44,7 @@ class Services(msgspec.Struct, frozen=True):
     timers: Timers
     outbound: Outbound
     limits: Limits
+    secrets: Secrets
     mailer: Any = None
     authorizations: Any = None
 
@@ -70,7 +71,13 @@ class Execution:
         self._wake = asyncio.Event()
         self.inbox: Final = Inbox(self._wake.set)
         """What others want of the run."""
-        self._calls = Calls(self.state.run_id, self._lend, services.limits.node_seconds_max)
+        self._calls = Calls(
+            self.state.run_id,
+            self.state.tenant,
+            services.secrets,
+            self._lend,
+            services.limits.node_seconds_max,
+        )
         self._calls.wake = self._wake.set
         self._progress = Progress(
             services.clock,

@@ -118,11 +118,12 @@ class SchemaWork:
             steps += len(applied)
             cost = sum(self._parts[number].cost * times for number, times in applied.items())
             work += cost * (1 + len(item) // _LETTERS_PER_WORK if isinstance(item, str) else 1)
+            if is_object(item):
+                work += self._of_keys(item, applied)
             if work > WORK_MAX or steps > STEPS_MAX:
                 message = "The schema would have to be applied too often to so large a value"
                 raise NodeError("schema_limit", message)
             if is_object(item):
-                work += self._of_keys(item, applied)
                 pending.extend(self._fields_of(item, applied))
             elif is_list(item):
                 pending.extend(self._items_of(item, applied))

@@ -13,6 +13,7 @@ from .component import Json
 from .definition import Step
 from .frontier import Frontier
 from .graph import Graph
+from .secrets import ROOT, MaskedVault
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -112,6 +113,7 @@ def roots(state: RunState, payload: Mapping[str, Json]) -> dict[str, Json]:
     """Return the roots that every template of a run sees; `trigger` comes with its output."""
     request = state.origin
     return {
+        ROOT: MaskedVault(),
         "payload": payload,
         "webhook_payload": payload.get("webhook_payload", payload),
         "run": {

@@ -13,7 +13,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from ..journal.clock import IdSource
-from .auth import Authenticator
+from . import api_keys
+from .auth import Authenticator, Principal, UnauthorizedError
 from .call import Answer, Call, answer
 from .endpoint import Endpoint
 from .endpoints import ENDPOINTS
@@ -90,10 +91,7 @@ class Application:
             scope["refold.request_id"],
         )
         if endpoint.scope:
-            given = call.header(b"authorization")
-            call.principal = self._authenticator.cached(
-                given
-            ) or await self._authenticator.authenticate(given)
+            call.principal = await self._principal(endpoint, call)
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
         made = await endpoint.handler(self._app, call)
@@ -105,6 +103,21 @@ class Application:
         else:
             scope["refold.began"] = True
             await send_stream(made, made.body, call.request_id, receive, send)
+
+    async def _principal(self, endpoint: Endpoint, call: Call) -> Principal:
+        """Return who asks.
+
+        Raises:
+            UnauthorizedError: nobody who is known.
+        """
+        key = call.header(api_keys.HEADER) if endpoint.api_key else None
+        if key is not None:
+            found = await api_keys.principal_of(self._app, key)
+            if found is None:
+                raise UnauthorizedError("api_key")
+            return found
+        given = call.header(b"authorization")
+        return self._authenticator.cached(given) or await self._authenticator.authenticate(given)
 
     async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Read the body, refusing one that is too large before it is read.

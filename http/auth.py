@@ -93,6 +93,7 @@ _REFUSALS = {
     "audience": "The token is meant for another audience.",
     "subject": "The token's subject is empty, too long or not printable.",
     "tenant": "The token's tenant is empty, too long or not printable.",
+    "api_key": "The API key is unknown, expired or deleted.",
 }
 
 

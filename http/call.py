@@ -145,7 +145,8 @@ class Call:
         Raises:
             RequestError: 400, 415 or 422 with one entry for each fault.
         """
-        return read_struct(struct, self.json(), optional=optional)
+        # A body that says null is a body, and no object.
+        return read_struct(struct, self.json(), optional=optional and not self.body)
 
     def idempotency(self, route: str, resource: str, body: Any) -> RequestKey | None:
         """Return the request's idempotency key and what it stands for, None without one.
@@ -190,7 +191,7 @@ def read_struct(struct: type[S], value: Any, *, optional: bool) -> S:
     if value is None and optional:
         value = {}
     if value is None:
-        raise RequestError(422, "parameter_missing", "A body is needed.")
+        raise RequestError(422, "parameter_missing", "A body that is an object is needed.")
     if not is_object(value):
         raise RequestError(
             422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}

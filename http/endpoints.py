@@ -9,6 +9,7 @@ from typing import Final
 
 from . import health_routes as health
 from . import wire
+from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
 from .insight_endpoints import INSIGHT_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
@@ -22,6 +23,7 @@ ENDPOINTS: Final = (
     *INSIGHT_ENDPOINTS,
     *TRIGGER_ENDPOINTS,
     *VAULT_ENDPOINTS,
+    *AUTHORIZATION_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final, cast, get_args
 from urllib.parse import urlencode
 
+from msgspec import structs
+
 from ..engine.errors import NotFoundError
 from ..engine.runs import LoadedRun
 from ..journal import ids
@@ -86,8 +88,7 @@ async def recent_logs(app: App, call: Call) -> Answer:
         state = await app.workflows.find(tenant, row.workflow, deleted_too=True)
         workflow = await app.workflow(state, state.current, in_clear=in_clear, whole=False)
         entry = rendering.listed_log(row, await app.bodies([row.body_at]))
-        values = [getattr(entry, name) for name in wire.Log.__struct_fields__]
-        made.append(insight_wire.RecentLog(*values, workflow))
+        made.append(insight_wire.RecentLog(**structs.asdict(entry), workflow=workflow))
     return answer(200, made)
 
 

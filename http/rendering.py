@@ -12,8 +12,10 @@ from typing import Final, cast
 import msgspec
 from msgspec import UNSET, Raw
 
+from ..engine.authorizations import AuthorizationBody
 from ..engine.workflows import WorkflowBody
 from ..journal import ids
+from ..projections.authorization_state import AuthorizationStatus
 from ..projections.log_views import ListedLogRow
 from ..projections.run_state import LogEntry, RunState
 from ..projections.views import RunRow
@@ -100,6 +102,7 @@ def workflow(
     version: WorkflowVersion,
     body: WorkflowBody,
     webhook_url: str | None,
+    authorization: wire.Authorization | None = None,
     *,
     whole: bool = True,
 ) -> wire.Workflow:
@@ -119,6 +122,24 @@ def workflow(
         webhook_url=webhook_url,
         created_at=to_wire(state.created_at),
         updated_at=to_wire(version.at),
+        authorization=authorization,
+    )
+
+
+def authorization(
+    authorization_id: str,
+    status: AuthorizationStatus,
+    created_at: int,
+    body: AuthorizationBody | None,
+) -> wire.Authorization:
+    """Show a stored grant; an erased body leaves its id, status and time."""
+    return wire.Authorization(
+        id=authorization_id,
+        user_id=None if body is None else body.by,
+        provider=None if body is None else body.provider,
+        status=status,
+        email=None if body is None else body.email,
+        created_at=to_wire(created_at),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import feed_routes as feed
+from . import interaction_routes as interactions
 from . import run_routes as runs
 from . import wire
 from .endpoint import EXECUTE, KEY, NUMBER, PREFER, READ, Endpoint, Query
@@ -67,6 +68,26 @@ RUN_ENDPOINTS: Final = (
         scope=EXECUTE,
         answers={202: wire.Run},
         refusals=(404, 409),
+    ),
+    Endpoint(
+        method="GET",
+        path="/workflows/runs/{runId}/interactions",
+        handler=interactions.list_open,
+        summary="List the forms that a run has open",
+        scope=READ,
+        answers={200: interactions.Interactions},
+        refusals=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/workflows/runs/{runId}/interactions/{nodeId}",
+        handler=interactions.submit,
+        summary="Answer a form",
+        scope=EXECUTE,
+        request=interactions.AnswerBody,
+        request_required=True,
+        answers={202: wire.Run},
+        refusals=(404, 409, 422),
     ),
     Endpoint(
         method="GET",

@@ -26,7 +26,7 @@ EMBEDDED_RUNS = 15
 async def execute(app: App, call: Call) -> Answer:
     """Start a run of the workflow's current version."""
     raw = call.json()
-    wanted = call.read(wire.ExecuteRequest) if raw is not None else wire.ExecuteRequest()
+    wanted = call.read(wire.ExecuteRequest) if call.body else wire.ExecuteRequest()
     workflow_id = call.params["workflowId"]
     request = call.idempotency("execute", workflow_id, raw)
     app.engine.refuse_when_full()
@@ -47,7 +47,7 @@ async def get_run(app: App, call: Call) -> Answer:
     if include not in (None, "workflow"):
         raise parameter_invalid("include", "must be 'workflow'")
     loaded = await app.runs.find(call.principal.tenant, call.params["runId"])
-    shown = await _show(app, loaded.state)
+    shown = await show_run(app, loaded.state)
     if include:
         shown = msgspec.structs.replace(
             shown,
@@ -101,7 +101,7 @@ async def cancel(app: App, call: Call) -> Answer:
     request = StopRequest(caller.subject, caller.metadata(app.pseudonyms), accepted)
     await app.engine.ask(caller, request, run_id)
     loaded = await app.runs.find(caller.tenant, run_id)
-    return answer(202, await _show(app, loaded.state))
+    return answer(202, await show_run(app, loaded.state))
 
 
 async def resume_many(app: App, call: Call) -> Answer:
@@ -165,7 +165,7 @@ async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] 
             made = answer(200, wrapped).with_header("Preference-Applied", f"wait={seconds}")
             return _marked(made, started)
     if started.repeated or of is not None:
-        shown = await _show(app, accepted_state, logs=False)
+        shown = await show_run(app, accepted_state, logs=False)
     else:
         position = started.events[0].position
         shown = rendering.run(accepted_state, {position: started.body}, position, logs=False)
@@ -193,8 +193,8 @@ def _marked(made: Answer, started: Started) -> Answer:
 
 
 async def _finished(app: App, run_id: str, seconds: int) -> wire.Run | None:
-    """Wait for a run's end; None if it takes longer, or the service is asked to stop."""
-    watch = app.engine.watch(run_id)
+    """Wait for a run's end; None if it takes longer, awaits a person, or the service stops."""
+    watch = app.engine.watch(run_id, until_paused=True)
     try:
         await asyncio.wait(
             (watch, app.stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -214,10 +214,11 @@ async def _show_ended(app: App, run_id: str, snapshot: Snapshot | None) -> wire.
         if not state.origin.payload_run:
             return rendering.run(state, snapshot.bodies, state.requested_body_at, logs=True)
     loaded = await app.runs.load(run_id)
-    return await _show(app, loaded.state) if loaded.state.is_ended else None
+    return await show_run(app, loaded.state) if loaded.state.is_ended else None
 
 
-async def _show(app: App, state: RunState, *, logs: bool = True) -> wire.Run:
+async def show_run(app: App, state: RunState, *, logs: bool = True) -> wire.Run:
+    """Show a run as a state has it, with its logs unless it is shown as it was accepted."""
     payload_at = await app.runs.payload_at(state)
     positions: Sequence[int] = rendering.run_positions(state, payload_at, logs=logs)
     bodies = await app.bodies(list(positions))

@@ -18,12 +18,16 @@ import msgspec
 import uvicorn
 
 from ..engine.authoring import Authoring
+from ..engine.calls import Secrets
 from ..engine.egress import EgressRules
 from ..engine.engine import Engine
 from ..engine.execution import Services
 from ..engine.fan_out import FanOut
 from ..engine.limits import Limits
+from ..engine.mailer import Mailer
+from ..engine.node_trials import NodeTrials
 from ..engine.nodes.control import Delay
+from ..engine.nodes.grouping import Iterator
 from ..engine.outbound import OutboundClient
 from ..engine.run_requests import RunRequests
 from ..engine.runs import Runs
@@ -39,8 +43,10 @@ from ..projections.views import open_views
 from .app import Application
 from .auth import Authenticator
 from .auth_keys import AuthSettings
+from .authorization_parts import open_authorizations
 from .call import Answer
 from .keys import jwt_secret, vault_keys
+from .mail_settings import mail_server
 from .protocol import bounded_protocol
 from .services import App
 from .setting_types import SettingsError
@@ -141,11 +147,12 @@ async def assemble(
     settings: Settings, public_url: str
 ) -> AsyncGenerator[tuple[App, IdSource], None]:
     """Open the journal and the views of a data directory and wire the engine to them."""
-    keys = vault_keys(settings)
+    keys, server = vault_keys(settings), mail_server(settings)
     clock = SystemClock()
     ids = IdSource(clock)
     limits = _limits(settings)
     Delay.seconds_max = settings.delay_seconds_max
+    Iterator.items_max = settings.iterator_items_max
     RenderLimit.seconds_max = settings.template_seconds_max
     async with (
         open_journal(
@@ -157,6 +164,7 @@ async def assemble(
         ) as journal,
         open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
         open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
+        open_authorizations(settings, journal, secrets, ids, clock) as grants,
     ):
         outbound = OutboundClient(
             EgressRules.parse(",".join(settings.egress_allow)),
@@ -164,13 +172,16 @@ async def assemble(
         )
         pseudonyms, sealer = secrets.pseudonyms, secrets.sealer
         workflows = Workflows(journal, sealer)
-        authoring = Authoring(journal, clock, ids, pseudonyms, sealer, limits, workflows)
+        authoring = Authoring(journal, clock, ids, pseudonyms, sealer, limits, workflows, grants)
         runs = Runs(journal, workflows)
         requests = RunRequests(ids, pseudonyms)
         starts = Starts(journal, ids, requests, workflows, runs)
-        services = Services(journal, clock, ids, LoopTimers(clock), outbound, limits)
+        timers, lent = LoopTimers(clock), Secrets(secrets.vault)
+        services = Services(
+            journal, clock, ids, timers, outbound, limits, lent, Mailer(server, clock), grants
+        )
         engine = Engine(services, workflows, runs, requests, pseudonyms)
-        timers, due = services.timers, views.scheduled
+        due = views.scheduled
         parts = SchedulerParts(
             journal, clock, ids, timers, pseudonyms, workflows, requests, engine, due
         )
@@ -185,9 +196,11 @@ async def assemble(
                     starts=starts,
                     fan_out=FanOut(journal, views, requests, workflows),
                     engine=engine,
+                    node_trials=NodeTrials(services, secrets.vault),
                     scheduler=Scheduler(parts),
                     pseudonyms=pseudonyms,
                     vault=secrets.vault,
+                    authorizations=grants,
                     keys=secrets.keys,
                     public_url=public_url,
                     body_bytes_max=settings.body_bytes_max,
@@ -205,6 +218,8 @@ def _limits(settings: Settings) -> Limits:
         node_seconds_max=settings.node_seconds_max,
         delay_seconds_max=settings.delay_seconds_max,
         nodes_max=settings.nodes_max,
+        iterator_depth_max=settings.iterator_depth_max,
+        subworkflow_depth_max=settings.subworkflow_depth_max,
         output_bytes_max=settings.output_bytes_max,
         active_runs_max=settings.max_active_runs,
         active_runs_per_tenant_max=settings.max_active_runs_per_tenant,

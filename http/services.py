@@ -7,8 +7,11 @@ import asyncio
 import msgspec
 
 from ..engine.authoring import Authoring
+from ..engine.authorizations import Authorizations
 from ..engine.engine import Engine
+from ..engine.errors import NotFoundError
 from ..engine.fan_out import FanOut
+from ..engine.node_trials import NodeTrials
 from ..engine.runs import Runs
 from ..engine.scheduler import Scheduler
 from ..engine.starts import Starts
@@ -36,9 +39,11 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     starts: Starts
     fan_out: FanOut
     engine: Engine
+    node_trials: NodeTrials
     scheduler: Scheduler
     pseudonyms: Pseudonyms
     vault: Vault
+    authorizations: Authorizations
     keys: KeyService
     public_url: str
     body_bytes_max: int
@@ -60,7 +65,23 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         """Show a version of a workflow."""
         body = await self.workflows.body(state, version.number)
         url = self.webhook_url(state, body, in_clear=in_clear)
-        return rendering.workflow(state, version, body, url, whole=whole)
+        grant = await self.authorization(state, body)
+        return rendering.workflow(state, version, body, url, grant, whole=whole)
+
+    async def authorization(
+        self, state: WorkflowState, body: WorkflowBody
+    ) -> wire.Authorization | None:
+        """Show the grant that a version names, as it is now; None once it is deleted."""
+        named = body.workflow.authorization_id
+        if named is None:
+            return None
+        try:
+            grant = await self.authorizations.find(state.tenant, named)
+        except NotFoundError:
+            return None
+        bodies = await self.authorizations.read_bodies([grant.body_at])
+        found = bodies.get(grant.body_at)
+        return rendering.authorization(named, grant.status, grant.created_at, found)
 
     async def bodies(self, positions: list[int]) -> dict[int, bytes]:
         """Read bodies as plain bytes; an erased one is missing."""

@@ -108,6 +108,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "such as 127.0.0.0/8."
         ),
     ] = ()
+    api_base_url: Annotated[
+        str, Meta(description="Address of the API that altostrat_api nodes call.", extra=_URL)
+    ] = "https://v1.api.altostrat.io"
+
+    smtp_host: Annotated[
+        str,
+        Meta(description="Mail server of send_email nodes.", pattern=r"^[^\s/]+\Z", extra=_HOST),
+    ] = ""
+    smtp_port: Annotated[
+        int, Meta(description="Port of the mail server; 0 for 587, 465 or 25.", ge=0, le=65535)
+    ] = 0
+    smtp_security: Annotated[
+        Literal["starttls", "tls", "none"],
+        Meta(description="How the connection to the mail server is secured."),
+    ] = "starttls"
+    smtp_from: Annotated[str, Meta(description="Who mail comes from, such as name@host.")] = ""
+    smtp_user: Annotated[str, Meta(description="Whom to log in to the mail server as.")] = ""
+    smtp_password: Annotated[
+        str,
+        Meta(description="Password for the mail server where a node has none.", extra=_SECRET),
+    ] = ""
+    smtp_password_file: Annotated[
+        Path | None, Meta(description="File that holds the password for the mail server.")
+    ] = None
+    smtp_ca_file: Annotated[
+        Path | None,
+        Meta(description="PEM file of the authorities that the mail server's certificate is of."),
+    ] = None
 
     max_active_runs: Annotated[
         int, Meta(description="Runs that execute at once; more wait.", ge=1, le=100_000)
@@ -143,6 +171,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 10
     nodes_max: Annotated[int, Meta(description="Most nodes in a workflow.", ge=1, le=10_000)] = 500
+    iterator_items_max: Annotated[
+        int, Meta(description="Longest list of an iterator.", ge=1, le=100_000)
+    ] = 1000
+    iterator_depth_max: Annotated[
+        int, Meta(description="How deep iterators may be nested.", ge=1, le=5)
+    ] = 5
+    subworkflow_depth_max: Annotated[
+        int, Meta(description="How deep sub-workflows may be nested.", ge=1, le=100)
+    ] = 10
     output_bytes_max: Annotated[
         int,
         Meta(description="Largest output of a node.", ge=1024, le=2**26, extra=_unit("bytes")),
@@ -218,14 +255,14 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
         # Imported on the way out only: a start that succeeds has no use for it.
         from difflib import get_close_matches
 
-        close = get_close_matches(name.upper(), _KNOWN, n=1, cutoff=0.75)
+        close = get_close_matches(name.upper(), _KNOWN, n=1, cutoff=0.85)
         hint = f"did you mean {close[0]}?" if close else "`refold serve --help` lists them all."
         raise SettingsError(name, f"{name} is not a setting of Refold; {hint}")
 
 
 def _check_shape(setting: Setting, source: str, value: Any) -> None:
     """Refuse a value that has the right type and still can't work."""
-    if setting.name in ("public_url", "jwks_url"):
+    if setting.name in ("public_url", "jwks_url", "api_base_url"):
         _check_url(setting, source, value)
     elif setting.name == "egress_allow":
         for entry in value:
@@ -272,7 +309,7 @@ def _is_network_or_host(entry: str) -> bool:
 
 def _consistent(settings: Settings) -> Settings:
     """Refuse values that exclude each other; what keys can do is judged where they are used."""
-    for name in ("jwt_secret", "vault_key", "vault_keys_old"):
+    for name in ("jwt_secret", "vault_key", "vault_keys_old", "smtp_password"):
         if getattr(settings, name) and getattr(settings, f"{name}_file"):
             variable = ENVIRONMENT_PREFIX + name.upper()
             raise SettingsError(name, f"{variable} and {variable}_FILE are both set; keep one.")

@@ -40,7 +40,7 @@ class VaultItemChange(Struct, frozen=True):
 
     name: ItemName | UnsetType = UNSET
     secret: Secret | UnsetType = UNSET
-    expires_at: Time | None | UnsetType = UNSET
+    expires_at: Time | UnsetType | None = UNSET
 
 
 class VaultItem(Struct, frozen=True):
@@ -62,7 +62,7 @@ class NewVaultItem(Struct, frozen=True):
     updated_at: Time
     expires_at: Time | None
     key: Annotated[
-        str | None | UnsetType,
+        str | UnsetType | None,
         Meta(description="Of an API key alone: the key, shown this once; null in a repeat."),
     ] = UNSET
 

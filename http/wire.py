@@ -21,6 +21,9 @@ Time = Annotated[
 ]
 WorkflowId = Annotated[str, Meta(examples=["fl_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 RunId = Annotated[str, Meta(examples=["fl_run_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
+AuthorizationId = Annotated[
+    str, Meta(max_length=64, examples=["auth_01k8x3m5n7p9q1r3s5t7v9w1x3"])
+]
 RunStatus = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
 Origin = Literal[
     "execute", "webhook", "sync", "schedule", "event", "subworkflow", "rerun", "resume"
@@ -53,6 +56,19 @@ class Log(Struct, frozen=True):
     replayed_from: ReplayedFrom | None
 
 
+class Authorization(Struct, frozen=True):
+    """A stored OAuth 2.0 grant."""
+
+    id: AuthorizationId
+    user_id: str | None
+    """Who stored it; this and the next one are null where they were erased."""
+    provider: str | None
+    status: Literal["active", "refused"]
+    """Refused by its provider: it will not be asked again."""
+    email: str | None
+    created_at: Time
+
+
 class Workflow(Struct, frozen=True, kw_only=True):
     """A version of a workflow."""
 
@@ -69,7 +85,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     webhook_url: str | None
     created_at: Time
     updated_at: Time
-    authorization: JsonObject | None = None
+    authorization: Authorization | None = None
     runs: list[Run] | UnsetType = UNSET
 
 
@@ -304,7 +320,7 @@ class WorkflowCreate(Struct, frozen=True, forbid_unknown_fields=True):
     is_active: bool = True
     schedule_type: ScheduleType | None = None
     schedule_value: ScheduleValue | None = None
-    authorization_id: None = None
+    authorization_id: AuthorizationId | None = None
 
 
 class WorkflowChange(Struct, frozen=True, forbid_unknown_fields=True):
@@ -317,4 +333,4 @@ class WorkflowChange(Struct, frozen=True, forbid_unknown_fields=True):
     is_active: bool | UnsetType = UNSET
     schedule_type: ScheduleType | UnsetType | None = UNSET
     schedule_value: ScheduleValue | UnsetType | None = UNSET
-    authorization_id: UnsetType | None = UNSET
+    authorization_id: AuthorizationId | UnsetType | None = UNSET

@@ -50,9 +50,10 @@ async def create(app: App, call: Call) -> Answer:
     body = await app.workflows.body(state, 1)
     # A repeated call shows the same, but never a secret for the second time.
     url = None if appended.repeated else app.webhook_url(state, body, in_clear=True)
-    made = answer(201, rendering.workflow(state, state.current, body, url)).with_header(
-        "Location", f"/workflows/{state.workflow_id}"
+    shown = rendering.workflow(
+        state, state.current, body, url, await app.authorization(state, body)
     )
+    made = answer(201, shown).with_header("Location", f"/workflows/{state.workflow_id}")
     return made.with_header("Idempotency-Replayed", "true") if appended.repeated else made
 
 
@@ -108,7 +109,8 @@ async def validate(app: App, call: Call) -> Answer:
     The body is that of a creation (`WorkflowCreate`), and may be any object.
     """
     try:
-        _text_of(app, call.json())
+        text = _text_of(app, call.json())
+        await app.authoring.check_named(call.caller, text)
     except DefinitionError as error:
         return answer(200, wire.Validation(False, _lines(error)))
     return answer(200, wire.Validation(True, []))
@@ -189,6 +191,7 @@ def _text_of(app: App, raw: Any) -> WorkflowText:
         is_active=made.is_active,
         schedule_type=made.schedule_type,
         schedule_value=made.schedule_value,
+        authorization_id=made.authorization_id,
     )
     app.authoring.check_text(text)
     return text

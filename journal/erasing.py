@@ -30,13 +30,10 @@ def positions_text(positions: Sequence[int]) -> str:
     return " ".join(map(str, positions))
 
 
-def check_erasure(
-    commit: Commit, position: int, bodied: Callable[[int], Recorded | None]
-) -> int | None:
+def check_erasure(commit: Commit, bodied: Callable[[int], Recorded | None]) -> int | None:
     """Return the place in the commit, from 0, of the event that says so; None without an erasure.
 
-    `position` is the journal's head before the commit; `bodied` returns the event at a position
-    if a body of its own is there.
+    `bodied` returns the event at a position if a body of its own is there.
 
     Raises:
         InvalidCommitError: the commit breaks a rule of this file.
@@ -61,7 +58,7 @@ def check_erasure(
     if any(b <= a for a, b in pairwise(erased)) or facts.positions != positions_text(erased):
         raise InvalidCommitError("payload.erased must name the erased positions, ascending")
     for wanted in erased:
-        event = bodied(wanted) if 0 < wanted <= position else None
+        event = bodied(wanted)
         if event is None or event.stream != facts.target or event.tenant != tenant:
             raise InvalidCommitError(
                 f"position {wanted} holds no body of the stream and tenant that is erased"

@@ -163,7 +163,7 @@ class Sequencer:
                 raise ResourceInUseError(resource, holder)
         for write in commit.writes:
             self._expect(write.stream, write.expected_version)
-        place = check_erasure(commit, position, self._ledger.bodied)
+        place = check_erasure(commit, self._ledger.bodied)
         rows: list[Row] = []
         heads: dict[str, Head] = {}
         for write in commit.writes:

@@ -39,9 +39,7 @@ class Lineage(msgspec.Struct, frozen=True):
     """True where there is more than is shown."""
 
 
-_COLUMNS: Final = ", ".join(
-    f"run.{field.name}" for field in msgspec.structs.fields(LineageRow)
-)
+_COLUMNS: Final = ", ".join(f"run.{field.name}" for field in msgspec.structs.fields(LineageRow))
 # The depth is what ends a circle, which no service ever wrote.
 ORIGINALS: Final = f"""WITH RECURSIVE up (run_id, original_run, depth) AS (
   SELECT run_id, original_run, 0 FROM run WHERE run_id = ?1

@@ -101,11 +101,10 @@ def body_pairs(left: Told, right: Told) -> list[Pair]:
         if (other := aligned[1].get(key)) is not None
     ]
     sides = _sides(left), _sides(right)
-    wanted += [
-        (side.outcome, other.outcome)
-        for place, side in sides[0].items()
-        if (other := sides[1].get(place)) and side.outcome and other.outcome
-    ]
+    for place, side in sides[0].items():
+        counterpart = sides[1].get(place)
+        if side.outcome and counterpart and counterpart.outcome:
+            wanted.append((side.outcome, counterpart.outcome))
     pairs = {
         (a.body_at, b.body_at): None
         for a, b in wanted
@@ -137,7 +136,9 @@ def compare(left: Told, right: Told, verdicts: Verdicts, *, same_payload: bool |
     )
 
 
-def same_bytes(left: bytes, right: bytes, left_ids: Iterable[str], right_ids: Iterable[str]) -> bool:
+def same_bytes(
+    left: bytes, right: bytes, left_ids: Iterable[str], right_ids: Iterable[str]
+) -> bool:
     """Tell whether two bodies are the same, as rule 4 has it; the ids are those of the runs."""
     if left == right:
         return True
@@ -183,7 +184,7 @@ def _first_apart(
 
 def _sides(told: Told) -> dict[Place, Side]:
     """Return what a run says of each node that it came to."""
-    status = {entry.event_id: entry.status for entry in told.state.log}
+    status: dict[str, LogStatus] = {entry.event_id: entry.status for entry in told.state.log}
     found: dict[Place, Side] = {}
     for event in told.events:
         facts = event.facts
@@ -198,9 +199,7 @@ def _sides(told: Told) -> dict[Place, Side]:
     return found
 
 
-def _nodes(
-    left: Mapping[Place, Side], right: Mapping[Place, Side], same: _Same
-) -> list[NodeDiff]:
+def _nodes(left: Mapping[Place, Side], right: Mapping[Place, Side], same: _Same) -> list[NodeDiff]:
     made: list[NodeDiff] = []
     for place in dict.fromkeys([*left, *right]):
         a, b = left.get(place), right.get(place)

@@ -205,7 +205,7 @@ def _parse_target(target: str) -> list[str | int]:
         else:
             steps.append(int(index))
         at = found.end()
-    if at < len(target) or not steps or isinstance(steps[0], int):
+    if at < len(target) or not steps or isinstance(steps[0], int) or target[0] == ".":
         raise ValueError("must be a path such as 'user.name' or 'items[0].id'")
     if len(steps) > DEPTH_MAX:
         raise ValueError(f"has more than {DEPTH_MAX} steps")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_kit import create, nothing_written, quick, refused
-from tests.support.service import Client, Endpoint, Service, node, token
+from tests.support.service import Client, Endpoint, Hit, Service, node, token
 
 PATH = "/workflows/test-node"
 SECRET = "a secret of eleven words that nobody is meant to read"
@@ -35,7 +35,9 @@ def test_a_pure_node_runs_on_the_context(api: Service, client: Client) -> None:
         assert made == {"status": "success", "output": {"text": "hi Ada !"}}
         made = tried(client, check, x={"y": "z"})
         assert (made["status"], made["handle"]) == ("success", "true")
-        failed = tried(client, node("n", "number_condition", left="a", operator=">", right=1))
+        failed = tried(
+            client, node("n", "number_condition", left="{{ a }}", operator=">", right=1), a="x"
+        )
     assert failed["status"] == "error"
     assert failed["output"]["error"]["code"] == "type_mismatch"
     assert "handle" not in failed
@@ -66,7 +68,11 @@ def test_a_secret_is_sent_and_never_shown(client: Client, sink: Endpoint) -> Non
     assert stored.status == 201, stored.body
     header = {"key": "X-Secret", "value": "{{ vault.shop }}"}
     echo = node("n", "webhook", url=f"{sink.url}/secret", headers=[header])
-    sink.answer, before = lambda hit: (200, {"got": hit.headers.get("x-secret")}), sink.answer
+
+    def tell(hit: Hit) -> tuple[int, object]:
+        return 200, {"got": hit.headers.get("x-secret")}
+
+    sink.answer, before = tell, sink.answer
     try:
         reply = client.post(PATH, {"node": echo})
         assert sink.hits[-1].headers["x-secret"] == SECRET

@@ -18,7 +18,9 @@ from tests.support.http_kit import (
     quick,
     refused,
 )
-from tests.support.service import Client, Endpoint, Service, chain, node, token
+from tests.support.service import Client, Endpoint, Reply, Service, chain, node, token
+
+RESOURCE, NOBODY = "resource_missing", "unauthorized"
 
 
 def synchronous(*nodes: dict[str, Any], **trigger: Any) -> dict[str, Any]:
@@ -173,7 +175,8 @@ def test_two_calls_with_one_key_at_once_are_one_run(api: Service, client: Client
     """Whoever comes second waits with the first."""
     with held() as (gate, url):
         workflow = create(client, synchronous(node("n", "webhook", url=url)))
-        same, replies = {"Idempotency-Key": key()}, []
+        same: dict[str, str] = {"Idempotency-Key": key()}
+        replies: list[Reply] = []
 
         def call() -> None:
             other = api.client(org)
@@ -189,6 +192,30 @@ def test_two_calls_with_one_key_at_once_are_one_run(api: Service, client: Client
             caller.join(20)
     assert [reply.status for reply in replies] == [200] * 3
     assert len({(reply.headers["x-run-id"], reply.body) for reply in replies}) == 1
+
+
+def test_an_api_key_is_as_good_as_a_token(api: Service, client: Client) -> None:
+    """For this route alone, and only until it is deleted."""
+    made = client.post("/workflows/vault", {"name": "api-key:shop"}).json
+    workflow = create(client, responding("hi"))
+    path = f"/workflows/sync/{workflow}"
+    with closing(Client(api.port)) as caller, closing(api.client("somebody-else")) as other:
+        key_header = {"X-Api-Key": made["key"]}
+        reply = caller.post(path, {}, **key_header)
+        assert (reply.status, reply.json) == (200, "hi")
+        shown = client.get(f"/workflows/runs/{reply.headers['x-run-id']}").json
+        assert made["key"] not in str(shown)
+        foreign = create(other, responding("not yours"))
+        with nothing_written(api):
+            refused(caller.post(f"/workflows/sync/{foreign}", {}, **key_header), 404, RESOURCE)
+            refused(caller.post(f"/workflows/{workflow}/execute", {}, **key_header), 401, NOBODY)
+            refused(caller.call("GET", "/workflows", headers=key_header), 401, NOBODY)
+            refused(caller.post(path, {}, **{"X-Api-Key": "wfk_wrong"}), 401, NOBODY)
+            refused(caller.post(path, {}, **{"X-Api-Key": ""}), 401, NOBODY)
+            # A bad key is not made good by a token beside it.
+            refused(client.post(path, {}, **{"X-Api-Key": "wfk_wrong"}), 401, NOBODY)
+        assert client.call("DELETE", f"/workflows/vault/{made['id']}").status == 204
+        refused(caller.post(path, {}, **key_header), 401, NOBODY)
 
 
 def test_what_can_not_be_called_is_refused(api: Service, client: Client) -> None:
@@ -207,6 +234,7 @@ def test_what_can_not_be_called_is_refused(api: Service, client: Client) -> None
         refused(client.post(f"/workflows/sync/{manual}", {}), 409, "definition_incompatible")
         refused(client.post(path, {}), 422, "parameter_invalid")
         refused(client.call("POST", path, [1]), 422, "parameter_invalid")
+        refused(client.call("POST", path, raw=b"null"), 422, "parameter_invalid")
         refused(client.call("POST", path, raw=b"{"), 400, "invalid_json")
         form = {"Content-Type": "text/plain"}
         refused(client.call("POST", path, raw=b"a", headers=form), 415, "unsupported_media_type")

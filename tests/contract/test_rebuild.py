@@ -246,10 +246,10 @@ def test_what_cannot_be_rebuilt_is_told_and_left_alone(tmp_path: Path) -> None:
     before = filled(tmp_path)
     with pytest.raises(UnknownProjectionError, match=r"'nope'; known are runs, workflows"):
         rebuild(tmp_path, ["nope"])
-    change(tmp_path, "UPDATE projection SET version = 2 WHERE name = 'runs'")
-    with pytest.raises(ViewsFailedError, match="holds no version 1 of projection runs"):
+    change(tmp_path, "UPDATE projection SET version = version + 1 WHERE name = 'runs'")
+    with pytest.raises(ViewsFailedError, match=r"holds no version \d+ of projection runs"):
         rebuild(tmp_path)
-    change(tmp_path, "UPDATE projection SET version = 1")
+    change(tmp_path, "UPDATE projection SET version = version - 1 WHERE name = 'runs'")
     change(
         tmp_path,
         "DROP TRIGGER event_no_delete; DELETE FROM event WHERE position = 20",

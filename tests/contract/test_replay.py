@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -15,7 +17,11 @@ from typing import Any
 
 import pytest
 
+from refold.engine.erasure import Erasures
+from refold.journal.clock import IdSource, SystemClock
+from refold.journal.journal import Commit, Metadata
 from refold.journal.sqlite_file import open_reader
+from refold.journal.sqlite_store import open_journal
 from refold.journal.verified import read_verified
 from tests.support.service import Endpoint, Service, chain, endpoint, node, running
 
@@ -138,14 +144,15 @@ def test_a_directory_without_a_journal_is_told_in_one_line_and_left_as_it_is(
 
 
 def changed_copy(service: Service, where: Path, *statements: tuple[str, Any]) -> Path:
-    """Copy the journal and change it as no program of ours would."""
+    """Copy the journal and change it as no program of ours would, if there are statements."""
     where.mkdir(exist_ok=True)
     with (
         closing(open_reader(service.data / "journal.db")) as source,
         closing(sqlite3.connect(where / "journal.db", isolation_level=None)) as copy,
     ):
         source.backup(copy)
-        for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+        triggers = copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers if statements else ():
             copy.execute(f"DROP TRIGGER {name}")
         for statement, parameters in statements:
             copy.execute(statement, parameters)
@@ -200,10 +207,21 @@ def test_a_replayed_entry_whose_source_is_gone_is_noticed(
     )
 
 
-def test_an_erased_body_is_no_mismatch_and_is_shown_as_erased(
+async def erase(data: Path, key: bytes, at: int) -> None:
+    """Erase the body at a position of a journal that nobody serves."""
+    clock = SystemClock()
+    async with open_journal(data, key, clock) as journal:
+        (event,) = await journal.read_all(at - 1, 1)
+        meta = Metadata(event.tenant, "", "")
+        await Erasures(journal, IdSource(clock)).append(
+            lambda: Commit([]), [at], target=event.stream, reason="asked", meta=meta
+        )
+
+
+def test_a_body_that_no_event_says_was_erased_is_a_mismatch(
     service: Service, runs: tuple[str, str], tmp_path: Path
 ) -> None:
-    """The commitment stays when the body goes, so an erased run still verifies."""
+    """A row in the table of erasures is as easily forged as a body is taken away."""
     at = positions(service, runs[0])[4]
     where = changed_copy(
         service,
@@ -211,6 +229,21 @@ def test_an_erased_body_is_no_mismatch_and_is_shown_as_erased(
         ("DELETE FROM body WHERE position = ?", (at,)),
         ("INSERT INTO erasure VALUES (?, ?)", (at, at)),
     )
+    done = replay(runs[0], data=where)
+    assert done.stderr == (
+        f"refold: the entry at position {at} has lost its body, and no event says that it was "
+        "erased\n"
+    )
+
+
+def test_an_erased_body_is_no_mismatch_and_is_shown_as_erased(
+    service: Service, runs: tuple[str, str], tmp_path: Path
+) -> None:
+    """The commitment stays when the body goes, so an erased run still verifies."""
+    at = positions(service, runs[0])[4]
+    where = changed_copy(service, tmp_path)
+    key = base64.b64decode((service.data / "vault_key").read_bytes())
+    asyncio.run(erase(where, key, at))
     done = replay(runs[0], data=where)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].endswith("chain and bodies (1 erased).")

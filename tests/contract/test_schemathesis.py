@@ -40,8 +40,10 @@ def _config(client: Client, sink: Endpoint) -> str:
     hooked = create(client, chain(node("t", "webhook_trigger")))
     schema = {"required": ["name"], "properties": {"name": {"type": "string"}}}
     strict = create(client, quick(input_schema=schema))
+    answering = create(client, chain(node("t", "sync_request_trigger")))
+    create(client, chain(node("t", "event_trigger", event_type="*")))
     known = {
-        "workflowId": [workflow, waiting, hooked, strict],
+        "workflowId": [workflow, waiting, hooked, strict, answering],
         "runId": [*failed, started(client, waiting), run(client, hooked)["id"]],
         "nodeId": ["t", "n1", "n2"],
         "token": [hook_path(client, hooked).rsplit("/", 1)[1]],

@@ -40,38 +40,31 @@ def moments(draw: st.DrawFn) -> str | int:
     return moment.replace(tzinfo=timezone(timedelta(minutes=offset))).isoformat()
 
 
-leaves = st.one_of(
-    st.builds(
-        lambda left, operator, right: {
-            "type": "number", "left": left, "operator": operator, "right": right,
-        },
-        st.integers(0, 3), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), st.integers(0, 3),
-    ),
-    st.builds(
-        lambda left, operator, right: {
-            "type": "string", "left": left, "operator": operator, "right": right,
-        },
-        st.text("ab", max_size=2),
-        st.sampled_from(["equals", "not_equals", "contains", "starts_with", "ends_with"]),
-        st.text("ab", max_size=2),
-    ),
-    st.builds(
-        lambda left, operator: {"type": "boolean", "left": left, "operator": operator},
-        st.booleans(), st.sampled_from(["is_true", "is_false"]),
-    ),
-)  # fmt: skip
-specs = st.recursive(
-    leaves,
-    lambda inner: (
-        st.builds(
-            lambda operator, inside: group(operator, *inside),
-            st.sampled_from(["and", "or"]),
-            st.lists(inner, min_size=1, max_size=3),
-        )
-        | st.builds(lambda one: group("not", one), inner)
-    ),
-    max_leaves=6,
-).filter(lambda spec: depth(spec) < 7)
+@st.composite
+def leaves(draw: st.DrawFn) -> Spec:
+    """Draw a condition that can't fail."""
+    kind = draw(st.sampled_from(["number", "string", "boolean"]))
+    if kind == "boolean":
+        operator = draw(st.sampled_from(["is_true", "is_false"]))
+        return {"type": kind, "left": draw(st.booleans()), "operator": operator}
+    if kind == "number":
+        sides, operators = st.integers(0, 3), ["=", "!=", "<", "<=", ">", ">="]
+        left: Any = draw(sides)
+        right: Any = draw(sides)
+    else:
+        letters = st.text("ab", max_size=2)
+        operators = ["equals", "not_equals", "contains", "starts_with", "ends_with"]
+        left, right = draw(letters), draw(letters)
+    operator = draw(st.sampled_from(operators))
+    return {"type": kind, "left": left, "operator": operator, "right": right}
+
+
+@st.composite
+def groups(draw: st.DrawFn, inner: st.SearchStrategy[Spec]) -> Spec:
+    """Draw a group of conditions."""
+    operator = draw(st.sampled_from(["and", "or", "not"]))
+    inside = draw(st.lists(inner, min_size=1, max_size=1 if operator == "not" else 3))
+    return group(operator, *inside)
 
 
 def group(operator: str, *conditions: Spec) -> Spec:
@@ -82,6 +75,11 @@ def group(operator: str, *conditions: Spec) -> Spec:
 def depth(spec: Spec) -> int:
     """Count the levels of a condition."""
     return 1 + max(map(depth, spec.get("conditions", [])), default=0)
+
+
+specs: st.SearchStrategy[Spec] = st.recursive(leaves(), groups, max_leaves=6).filter(
+    lambda spec: depth(spec) < 7
+)
 
 
 def holds(spec: Spec, context: dict[str, Any] | None = None) -> bool:

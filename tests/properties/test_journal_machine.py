@@ -20,6 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from refold.journal import events as e
 from refold.journal.envelope import Recorded, payload_commitment, source
 from refold.journal.errors import JournalError
 from refold.journal.journal import (
@@ -205,6 +206,21 @@ class TwoJournals(RuleBasedStateMachine):
         self.commits.extend(pairs)
         self.both(pairs)
 
+    @rule(index=st.integers(0, 1000), late=st.sampled_from([0, 0, 0, 1]), alone=st.booleans())
+    def erase(self, index: int, late: int, alone: bool) -> None:
+        """A body goes, if one is there; refusals are the same as well."""
+        position = 1 + index % self.memory.head
+        (event,) = self.run(self.memory.read_all(position - 1, 1))
+        facts = e.PayloadErased(positions=str(position), reason="asked", target=event.stream)
+        version = len(self.run(self.memory.read_stream("sys"))) + late
+        meta = Metadata(tenant=event.tenant, actor="", corr="")
+        writes = [StreamWrite("sys", version, [NewEvent(NEW_IDS.new(), facts)], meta)]
+        if not alone:
+            writes.insert(0, write("fl_w", len(self.run(self.memory.read_stream("fl_w")))))
+        made = Commit(writes, erased=[position])
+        self.commits.append((made, made))
+        self.both([(made, made)])
+
     @precondition(lambda self: self.commits)
     @rule(index=st.integers(0, 1000))
     def repeat(self, index: int) -> None:
@@ -252,10 +268,17 @@ class TwoJournals(RuleBasedStateMachine):
             assert [event.at for event in events] == sorted(event.at for event in events)
             bodies = self.run(journal.read_bodies([event.body_at for event in events]))
             versions: dict[str, int] = {}
+            erased = {
+                int(at)
+                for event in events
+                if isinstance(event.facts, e.PayloadErased)
+                for at in event.facts.positions.split()
+            }
+            assert not erased & set(bodies)
             for event in events:
                 assert event.version == versions.get(event.stream, 0) + 1
                 versions[event.stream] = event.version
-                if event.body_at:
+                if event.body_at and event.body_at not in erased:
                     body = bodies[event.body_at]
                     assert payload_commitment(body.salt, body.data) == event.payload
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,14 +36,14 @@ def test_a_run_is_the_same_as_itself(events: list[Recorded]) -> None:
 
 @given(lives(), st.randoms(use_true_random=False), st.sampled_from([True, False, None]))
 def test_comparing_the_other_way_round_says_the_same(
-    events: list[Recorded], random: object, payload: bool | None
+    events: list[Recorded], random: Random, payload: bool | None
 ) -> None:
     """Left and right are names, and no side is the right one."""
     told = runs_of(events)
     left, right = told[0], told[-1]
     pairs = body_pairs(left, right)
     assert {(b, a) for a, b in pairs} == set(body_pairs(right, left))
-    verdicts = {pair: random.choice([True, False, None]) for pair in pairs}  # type: ignore[attr-defined]
+    verdicts = {pair: random.choice([True, False, None]) for pair in pairs}
     one = compare(left, right, verdicts, same_payload=payload)
     other = compare(
         right, left, {(b, a): v for (a, b), v in verdicts.items()}, same_payload=payload

@@ -15,6 +15,7 @@ from aiohttp import web
 from refold.engine.api_client import ApiClient
 from refold.engine.authorizations import Authorizations, NewAuthorization
 from refold.engine.caller import Caller
+from refold.engine.egress import EgressRules
 from refold.engine.erasure import Erasures
 from refold.engine.keyring import Keyring
 from refold.engine.oauth import Grant
@@ -104,13 +105,16 @@ def grant_of(url: str, **parts: Any) -> NewAuthorization:
 
 @asynccontextmanager
 async def authorizations_on(
-    journal: Journal, clock: Clock, api_url: str = "http://127.0.0.1:1"
+    journal: Journal,
+    clock: Clock,
+    api_url: str = "http://127.0.0.1:1",
+    rules: EgressRules = LOOPBACK,
 ) -> AsyncGenerator[Authorizations]:
-    """Give the grants of a service that may call this machine."""
-    client = OutboundClient(LOOPBACK, redirects_max=0)
+    """Give the grants of a service that may call this machine, unless `rules` say otherwise."""
+    client = OutboundClient(rules, redirects_max=0)
     sealed = SealedItems(journal, NEW_IDS, Keyring(KEY), Erasures(journal, NEW_IDS))
     api = ApiClient(api_url, max_response_bytes=1 << 20)
-    made = Authorizations(journal, NEW_IDS, Pseudonyms(KEY), sealed, client, LOOPBACK, clock, api)
+    made = Authorizations(journal, NEW_IDS, Pseudonyms(KEY), sealed, client, rules, clock, api)
     try:
         yield made
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -48,7 +48,7 @@ class FixedClock:
 
 
 @contextmanager
-def at(moment: str) -> Iterator[None]:
+def at(moment: str) -> Generator[None]:
     """Let it be this moment for nodes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WallClock, "source", FixedClock(moment))

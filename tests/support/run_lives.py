@@ -32,9 +32,7 @@ _OVER = "over"
 class Life:
     """One run: what each of its nodes may do next."""
 
-    def __init__(
-        self, history: kit.History, run: str, places: Sequence[tuple[str, str]]
-    ) -> None:
+    def __init__(self, history: kit.History, run: str, places: Sequence[tuple[str, str]]) -> None:
         self._history = history
         self._places = places
         self.run = run
@@ -64,9 +62,7 @@ class Life:
         for one in facts:
             self._add(one)
 
-    def _ways(
-        self, place: tuple[str, str], phase: str
-    ) -> dict[str, tuple[str, Sequence[e.Facts]]]:
+    def _ways(self, place: tuple[str, str], phase: str) -> dict[str, tuple[str, Sequence[e.Facts]]]:
         """Return what can happen at a place: the phase after it, and its events."""
         path, node = place
         component = COMPONENTS[node]
@@ -87,7 +83,8 @@ class Life:
         if phase == "retrying":
             schedule = e.NodeRetryScheduled(attempt=2, due_at=kit.START_US, **at)
             over = {"again": ("started", [started]), "schedule": ("retrying", [schedule])}
-        else:
+        elif phase != "asked":
+            # A form that was asked is answered, or runs out of time, or is ended: never retried.
             retried = self._outcome(kit.node_failed(node, retried=1), place)
             over["retry"] = ("retrying", [retried])
         over["interrupt"] = (_OVER, [self._outcome(kit.interrupted(node), place)])

@@ -17,6 +17,7 @@ from typing import Any
 
 from refold.engine.authoring import Authoring
 from refold.engine.caller import Caller
+from refold.engine.calls import Secrets
 from refold.engine.engine import Engine
 from refold.engine.execution import Services
 from refold.engine.limits import Limits
@@ -39,6 +40,7 @@ from refold.journal.memory_store import MemoryJournal
 from refold.projections.run_state import RunState
 from refold.projections.workflow_state import WorkflowState, evolve
 from tests.support.simulated_journal import SeededIds, SimulatedJournal
+from tests.support.simulated_vault import SimulatedVault
 from tests.support.virtual_time import START_US, VirtualClock
 
 KEY = b"k" * 32
@@ -81,6 +83,8 @@ class Endpoint:
     is_anchored: bool = False
     """Whether a repeated call is answered when the first one of its attempt would have been."""
     calls: list[SeenCall] = field(default_factory=list[SeenCall])
+    bodies: list[bytes] = field(default_factory=list[bytes])
+    """What each request sent."""
     faults: list[str] = field(default_factory=list[str])
     on_wire: int = 0
     journal: MemoryJournal | None = None
@@ -100,6 +104,7 @@ class Endpoint:
         assert self.journal is not None
         assert self.clock is not None
         named = {name.lower(): value for name, value in headers}
+        self.bodies.append(body or b"")
         node, run_id, now = url.removeprefix(HOST), named["x-run"], self.clock.now_us()
         self.calls.append(SeenCall(run_id, node, named["idempotency-key"], now))
         attempt, first = await self._attempt(run_id, node, named["idempotency-key"])
@@ -166,6 +171,8 @@ class Simulated:
         self.endpoint = endpoint or Endpoint()
         self.endpoint.journal, self.endpoint.clock = self.journal, self.clock
         self.limits = limits or Limits()
+        self.secrets: dict[str, str] = {}
+        """What the vault of every tenant holds, by name."""
         pseudonyms = Pseudonyms(KEY)
         sealer = Sealer(KEY)
         self.workflows = Workflows(self.journal, sealer)
@@ -177,7 +184,13 @@ class Simulated:
         self.starts = Starts(self.journal, self.ids, requests, self.workflows, self.runs)
         timers = LoopTimers(self.clock)
         self.services = Services(
-            self.journal, self.clock, self.ids, timers, self.endpoint, self.limits
+            self.journal,
+            self.clock,
+            self.ids,
+            timers,
+            self.endpoint,
+            self.limits,
+            Secrets(SimulatedVault(self.secrets)),
         )
         self.engine = Engine(self.services, self.workflows, self.runs, requests, pseudonyms)
         self.scheduler = Scheduler(
@@ -270,12 +283,11 @@ class Simulated:
     async def until(self, run_id: str, holds: Callable[[RunState], bool]) -> RunState:
         """Wait until something is true of a run, commit by commit."""
         while not holds(state := await self.state(run_id)):
-            heard = asyncio.Event()
-            unsubscribe = self.journal.subscribe(lambda _, heard=heard: heard.set())
+            heard = _Heard()
+            unsubscribe = self.journal.subscribe(heard)
             try:
-                if holds(await self.state(run_id)):
-                    continue
-                await heard.wait()
+                if not holds(await self.state(run_id)):
+                    await heard.wait()
             finally:
                 unsubscribe()
         return state
@@ -321,6 +333,15 @@ class Simulated:
     async def _begun(self, started: Started) -> str:
         await self.engine.begin(started)
         return started.run_id
+
+
+class _Heard(asyncio.Event):
+    """Set by the next commit."""
+
+    def __call__(self, events: Sequence[Recorded]) -> None:
+        """Hear of a commit."""
+        del events
+        self.set()
 
 
 def _again(event: Recorded, bodies: Mapping[int, Body]) -> Commit:

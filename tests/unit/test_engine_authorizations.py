@@ -11,6 +11,7 @@ import pytest
 
 from refold.engine.authorizations import CACHED_MAX, NewAuthorization
 from refold.engine.component import NodeError
+from refold.engine.egress import EgressRules
 from refold.engine.errors import InvalidError, NotFoundError, StateError
 from refold.engine.oauth import Grant
 from refold.journal import events as e
@@ -232,8 +233,12 @@ def test_what_an_endpoint_name_resolves_to_is_judged_when_it_is_called(tmp_path:
     """A public name may lead to a private address; the guard sits where the call is made."""
 
     async def script(at: Scene) -> None:
-        auth = await at.store(token_url="https://localhost.example.invalid/token")
-        assert await code_of(at.token(auth)) == "authorization_unavailable"
+        auth = await at.store(token_url="https://localhost/token")
+        async with authorizations_on(at.journal, FakeClock(), rules=EgressRules()) as strict:
+            with pytest.raises(NodeError) as caught:
+                await strict.token("acme", auth)
+        assert caught.value.code == "authorization_unavailable"
+        assert "loopback" in caught.value.message
 
     play(tmp_path, script)
 

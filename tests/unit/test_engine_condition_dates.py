@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from refold.engine.component import NodeError
+from refold.engine.component import ConfigError, NodeError
 from tests.support.condition_kit import NOON, at, check, compiled, decide
 
 LEAP_DAY = 1_709_164_800
@@ -256,14 +256,86 @@ def test_the_output_tells_all_that_decided() -> None:
 
 
 @pytest.mark.parametrize(
+    ("left", "timezone"),
+    [("0001-01-01", "Asia/Tokyo"), ("9999-12-31T23:00", "America/New_York")],
+)
+def test_a_moment_that_is_outside_the_calendar_in_utc_fails_the_node(
+    left: str, timezone: str
+) -> None:
+    """No time of the service could show it."""
+    with pytest.raises(NodeError, match="'left' is not within the years") as caught:
+        decide("date_condition", left=left, operator="after", right=0, timezone=timezone)
+    assert caught.value.code == "type_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("amount", "fault"),
+    [
+        (-1, "is negative"),
+        (-1e-9, "is negative"),
+        (1e300, "is longer than 1000 years"),
+        (60_000, "is longer than 1000 years"),
+        ("many", "holds no number"),
+        (None, "is null, a number is needed"),
+        ([], "is a list, a number is needed"),
+        (True, "is a boolean, a number is needed"),
+    ],
+)
+def test_a_span_that_is_none_fails_the_node(amount: Any, fault: str) -> None:
+    """Where it is written out, the workflow is refused on save."""
+    data = {"left": 0, "operator": "within_last", "unit": "weeks"}
+    with pytest.raises(NodeError, match=f"Operand 'amount' {fault}|'amount' .*{fault}") as caught:
+        decide("date_condition", {"a": amount}, amount="{{ a }}", **data)
+    assert caught.value.code == "type_mismatch"
+    with pytest.raises(ConfigError) as refused:
+        decide("date_condition", amount=amount, **data)
+    assert list(refused.value.errors) == ["nodes[0].data.amount"]
+
+
+@pytest.mark.parametrize(
+    ("data", "faulty"),
+    [
+        ({"operator": "is_today"}, {"left"}),
+        ({"left": 0}, {"operator"}),
+        ({"left": 0, "operator": "equals"}, {"operator"}),
+        ({"left": "soon", "operator": "is_today"}, {"left"}),
+        ({"left": None, "operator": "is_today"}, {"left"}),
+        ({"left": 0, "operator": "before"}, {"right"}),
+        ({"left": 0, "operator": "before", "right": "soon"}, {"right"}),
+        ({"left": 0, "operator": "before", "right": {}}, {"right"}),
+        ({"left": 0, "operator": "between", "right": 0}, {"right", "min", "max"}),
+        ({"left": 0, "operator": "between", "min": 0, "max": "x" * 100_000}, {"max"}),
+        ({"left": 0, "operator": "is_today", "right": 0}, {"right"}),
+        ({"left": 0, "operator": "is_today", "amount": 1}, {"amount"}),
+        ({"left": 0, "operator": "within_next"}, {"amount"}),
+        ({"left": 0, "operator": "within_next", "amount": 1, "right": 1}, {"right"}),
+        ({"left": 0, "operator": "within_next", "amount": 1, "unit": "months"}, {"unit"}),
+        ({"left": 0, "operator": "is_today", "timezone": "Mars/X"}, {"timezone"}),
+        ({"left": 0, "operator": "is_today", "timezone": 5}, {"timezone"}),
+        ({"left": "{{ x", "operator": "is_today", "timezone": "{{ x"}, {"left", "timezone"}),
+        ({"left": "x", "operator": "after", "right": "y", "timezone": "z"},
+         {"left", "right", "timezone"}),
+    ],
+)  # fmt: skip
+def test_a_condition_that_could_only_fail_is_refused(
+    data: dict[str, Any], faulty: set[str]
+) -> None:
+    """Each fault stands at its field."""
+    with pytest.raises(ConfigError) as caught:
+        decide("date_condition", **data)
+    assert set(caught.value.errors) == {f"nodes[0].data.{field}" for field in faulty}
+
+
+@pytest.mark.parametrize(
     "timezone",
     [
+        *(5, True, [], {}, ["UTC"]),
         *("Mars/Olympus", "europe/rome", "CEST", "+02:00", "localtime", "Factory", "posixrules"),
         *("../../etc/passwd", "/etc/localtime", "Europe/", "Europe", "Europe/../UTC", "UTC\x00"),
         *("zone.tab", "tzdata.zi", "x" * 10_000, "\ud800", "Europe/Rome\n", "Zürich", " UTC"),
     ],
 )  # fmt: skip
-def test_a_time_zone_that_nobody_knows_is_refused(timezone: str) -> None:
+def test_a_time_zone_that_nobody_knows_is_refused(timezone: Any) -> None:
     """No name leads to a file that is no zone, or out of where the zones are."""
     data = {"left": 0, "operator": "is_today", "timezone": "{{ zone }}"}
     node = compiled("date_condition", data)

@@ -90,8 +90,11 @@ def test_the_length_may_be_between_two() -> None:
     check(decide("array_condition", left=[], **data), False)
 
 
+NESTED: list[Any] = [[]]
+
+
 @pytest.mark.parametrize(
-    ("left", "result"), [([], True), (None, True), ([None], False), ([[]], False), (MANY, False)]
+    ("left", "result"), [([], True), (None, True), ([None], False), (NESTED, False), (MANY, False)]
 )
 def test_empty_lists(left: Any, result: bool) -> None:
     """A list that is missing is empty; one of nothing but nothing is not."""
@@ -99,6 +102,7 @@ def test_empty_lists(left: Any, result: bool) -> None:
         check(decide("array_condition", {"l": left}, left="{{ l }}", operator=operator), expected)
 
 
+ANYTHING = {"type": "number", "left": "{{ item }}", "operator": ">=", "right": 0}
 OVER_5 = {"type": "number", "left": "{{ item }}", "operator": ">", "right": 5}
 
 
@@ -195,6 +199,13 @@ def test_too_long_an_evaluation_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NodeError, match="takes longer than") as caught:
         node.run({"l": [6]})
     assert caught.value.code == "condition_limit"
+
+
+def test_the_elements_have_the_time_of_their_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each element by itself is quick, and a hundred thousand of them are not."""
+    monkeypatch.setattr(RenderLimit, "seconds_max", 0.001)
+    with pytest.raises(NodeError, match="takes longer than"):
+        decide("array_condition", {"l": MANY}, left="{{ l }}", operator="all", condition=ANYTHING)
 
 
 def test_a_large_list_is_described_and_not_copied_into_the_output() -> None:

@@ -14,31 +14,42 @@ from refold.engine.workflows import WorkflowText
 from refold.journal import events as e
 from refold.journal.actors import Pseudonyms
 from refold.journal.errors import ConflictError
+from refold.journal.journal import Appended, Commit
 from tests.support.simulated import CALLER, KEY, Simulated, node
+from tests.support.simulated_journal import SimulatedJournal
 from tests.support.virtual_time import run_virtually
 
 PAID = node("start", "event_trigger", event_type="order.paid")
 EVENT = CloudEvent("7", "/shop", "order.paid", {"type": "order.paid", "id": "7"})
 
 
+class Overtaken(SimulatedJournal):
+    """A journal in which somebody's change always comes right before the runs of an event."""
+
+    overtakers: list[Callable[[], Awaitable[object]]]
+
+    async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
+        """Let somebody else go first, then commit."""
+        if commit.request is not None and self.overtakers:
+            await self.overtakers.pop()()
+        return await super().append(commit, patient=patient)
+
+
 class Listeners:
-    """A list of all workflows, and something that happens right after it was read."""
+    """A list of all workflows, also of those that are none of the event's."""
 
     def __init__(self, sim: Simulated) -> None:
         self._sim = sim
-        self.afterwards: Callable[[], Awaitable[object]] | None = None
         self.reads = 0
 
     async def wait_for(self, position: int) -> None:
         """Everything is known at once here."""
 
     async def event_workflows(self, tenant: str, event_type: str, limit: int) -> list[str]:
-        """List every workflow, also those that are none of the event's."""
+        """List every workflow."""
         self.reads += 1
         events = await self._sim.journal.read_all()
         found = [event.stream for event in events if isinstance(event.facts, e.WorkflowDefined)]
-        if self.afterwards is not None:
-            await self.afterwards()
         return list(dict.fromkeys(found))
 
 
@@ -47,6 +58,18 @@ def fan_out(sim: Simulated) -> tuple[FanOut, Listeners]:
     listeners = Listeners(sim)
     requests = RunRequests(sim.ids, Pseudonyms(KEY))
     return FanOut(sim.journal, listeners, requests, sim.workflows), listeners
+
+
+def overtaken(sim: Simulated, *overtakers: Callable[[], Awaitable[object]]) -> None:
+    """Let these go before what commits with a key from now on, one each."""
+    sim.journal.__class__ = Overtaken
+    assert isinstance(sim.journal, Overtaken)
+    sim.journal.overtakers = list(overtakers)
+
+
+def same(text: WorkflowText) -> WorkflowText:
+    """Edit nothing, which is a version too."""
+    return text
 
 
 def switched_off(text: WorkflowText) -> WorkflowText:
@@ -62,15 +85,7 @@ def test_what_changes_between_the_list_and_the_commit_counts() -> None:
         stays = await sim.define([PAID], [])
         leaves = await sim.define([PAID], [])
         publisher, listeners = fan_out(sim)
-        append = sim.journal.append
-
-        async def overtaken(commit: object, *, patient: bool = False) -> object:
-            """Commit only after somebody else's change."""
-            sim.journal.append = append  # type: ignore[method-assign]
-            await sim.authoring.change(CALLER, leaves, switched_off, None)
-            return await append(commit, patient=patient)  # type: ignore[arg-type]
-
-        sim.journal.append = overtaken  # type: ignore[method-assign, assignment]
+        overtaken(sim, lambda: sim.authoring.change(CALLER, leaves, switched_off, None))
         [started] = await publisher.publish(CALLER, EVENT)
         facts = started.events[0].facts
         assert isinstance(facts, e.RunRequested)
@@ -86,15 +101,8 @@ def test_a_workflow_that_changes_all_the_time_ends_in_a_conflict() -> None:
         sim = Simulated()
         workflow = await sim.define([PAID], [])
         publisher, _ = fan_out(sim)
-        append = sim.journal.append
-
-        async def overtaken(commit: object, *, patient: bool = False) -> object:
-            sim.journal.append = append  # type: ignore[method-assign]
-            await sim.authoring.change(CALLER, workflow, lambda text: text, None)
-            sim.journal.append = overtaken  # type: ignore[method-assign, assignment]
-            return await append(commit, patient=patient)  # type: ignore[arg-type]
-
-        sim.journal.append = overtaken  # type: ignore[method-assign, assignment]
+        again = [lambda: sim.authoring.change(CALLER, workflow, same, None)] * 100
+        overtaken(sim, *again)
         with pytest.raises(ConflictError):
             await publisher.publish(CALLER, EVENT)
 
@@ -122,8 +130,8 @@ def test_the_same_event_at_the_same_time_is_one_event() -> None:
 
 def test_an_event_is_known_by_source_and_id_within_its_tenant() -> None:
     """What it says besides is no part of its name, and neither stands in the key in clear."""
-    same = CloudEvent("7", "/shop", "other", {})
-    assert event_key("acme", EVENT) == event_key("acme", same)
+    other = CloudEvent("7", "/shop", "other", {})
+    assert event_key("acme", EVENT) == event_key("acme", other)
     others = {
         event_key(tenant, CloudEvent(id_, source, "t", {})).scope
         + event_key(tenant, CloudEvent(id_, source, "t", {})).key

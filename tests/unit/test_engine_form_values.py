@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.form_kit import answer, form, refusal
 
-OPTIONS = ["a", "b", 5, {"value": "c", "label": "See"}]
+OPTIONS = ["a", "b", 5, 0, 1, {"value": "c", "label": "See"}]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def test_a_value_that_fits_is_kept(field: dict[str, Any], value: Any, kept: Any)
         ({"type": "boolean"}, 1, "must be true or false"),
         ({"type": "boolean"}, "yes", "must be true or false"),
         ({"type": "boolean", "required": True}, None, "is required"),
+        ({"type": "select"}, False, "must be one of the options of this field"),
         ({"type": "select"}, "d", "must be one of the options of this field"),
         ({"type": "select"}, "5", "must be one of the options of this field"),
         ({"type": "select"}, "See", "must be one of the options of this field"),
@@ -125,6 +126,8 @@ def test_a_value_that_fits_is_kept(field: dict[str, Any], value: Any, kept: Any)
         ({"type": "url"}, "example.com", "must be an http or https address"),
         ({"type": "url"}, "javascript:alert(1)", "must be an http or https address"),
         ({"type": "url"}, "file:///etc/passwd", "must be an http or https address"),
+        ({"type": "url"}, "ftp://example.com/a", "must be an http or https address"),
+        ({"type": "url"}, "javascript://example.com/%0aalert(1)", "must be an http or https"),
         ({"type": "url"}, "https://", "must be an http or https address"),
         ({"type": "url"}, "https://a b", "must be an http or https address"),
         ({"type": "url"}, "https://a\n.example", "must be an http or https address"),

@@ -32,7 +32,7 @@ def test_a_hidden_field_is_neither_required_nor_kept() -> None:
 
 def test_hidden_fields_hide_those_that_ask_them() -> None:
     """A chain is followed from its beginning, in whatever order the fields stand."""
-    chain = [
+    chain: list[dict[str, Any]] = [
         {"name": "d", "visible_when": asks("c")},
         {"name": "c", "visible_when": asks("b")},
         {"name": "a"},
@@ -246,9 +246,11 @@ def test_a_field_is_kept_exactly_when_what_it_asks_is_kept_and_says_yes(
         for index, name in enumerate("abcde")
     }
     order = data.draw(st.permutations("abcde"))
-    node = form(
-        *({"name": n, "visible_when": asks(parents[n]) if parents[n] else None} for n in order)
-    )
+    fields: list[dict[str, Any]] = []
+    for name in order:
+        parent = parents[name]
+        fields.append({"name": name, "visible_when": None if parent is None else asks(parent)})
+    node = form(*fields)
     kept = answer(node, values)
     for name, parent in parents.items():
         expected = parent is None or kept.get(parent) == "yes"

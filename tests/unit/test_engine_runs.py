@@ -354,3 +354,26 @@ def test_a_long_chain_of_pure_nodes_is_cut_into_commits() -> None:
     sizes = [b - a for a, b in pairwise(ran.sim.journal.commits)]
     assert max(sizes) <= 256
     assert len(ran.state.log) == 401
+
+
+def test_a_secret_is_revealed_to_the_call_alone() -> None:
+    """Neither what is journaled of the request nor what came back holds it, in any later node."""
+
+    async def scenario() -> None:
+        sim = Simulated(Endpoint({"a": [Reply(body={"echo": "canary-4711-secret"})]}))
+        sim.secrets["key"] = "canary-4711-secret"
+        show = node("x", "text_transform", template="{{ vault.key | upcase }} {{ a.echo }}")
+        a = call("a", {"key": "{{ vault.key }}", "more": "Bearer {{ vault.key }}"})
+        workflow = await sim.define([TRIGGER, a, show], line("start", "a", "x"))
+        run_id = await sim.execute(workflow)
+        state = await sim.ended(run_id)
+        assert state.status == "completed"
+        assert b"canary-4711-secret" in sim.endpoint.bodies[0]
+        events = await sim.journal.read_all(limit=100)
+        bodies = await sim.journal.read_bodies([event.position for event in events])
+        stored = b"".join(body.data for body in bodies.values())
+        assert b"***" in stored
+        assert b"canary" not in stored.lower()
+        await sim.close()
+
+    run_virtually(scenario())

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from refold.engine.component import ConfigError, NodeError
-from refold.engine.liquid_sandbox import _ENVIRONMENT  # pyright: ignore[reportPrivateUsage]
+from refold.engine.liquid_sandbox import (
+    _ENVIRONMENT,  # pyright: ignore[reportPrivateUsage]
+    LiquidExpression,
+)
 from refold.engine.nodes.conditions import NumberCondition, StringCondition
 from refold.engine.nodes.switch import Switch
 from refold.engine.nodes.transforms import TextTransform
+from refold.engine.secrets import Roots, SecretTouched
 from refold.engine.templates import compile_json_text, compile_text, compile_value
 from tests.support.secret_kit import REFERENCE, masked, revealing
 
@@ -144,6 +149,7 @@ def test_what_is_never_rendered_masks_nothing(tag: str) -> None:
         (f"{{{REFERENCE}}}", "{***}", "{By-Id-7}"),
         (f"{{{{{REFERENCE}}}}}", None, None),
         (f"{{% if t.n == 3 %}}{REFERENCE}{{% endif %}}", "***", "By-Id-7"),
+        (f"{{% if true %}}{{{REFERENCE}}}{{% endif %}}", "***", "{By-Id-7}"),
         (f"x{REFERENCE}y", f"x{REFERENCE}y", f"x{REFERENCE}y"),
         (REFERENCE[:-1], REFERENCE[:-1], REFERENCE[:-1]),
         (f"{{% raw %}}{REFERENCE}{{% endraw %}}", REFERENCE, REFERENCE),
@@ -276,3 +282,21 @@ def _config(kind: Any, **data: Any) -> Any:
     import msgspec
 
     return msgspec.convert(data, kind.config_type)
+
+
+def test_what_touched_a_masked_vault_is_masked_whatever_came_of_it() -> None:
+    """Should a tag or filter of a newer version swallow the stop, its result is masked still."""
+    expression = LiquidExpression("{{ 1 }}", "f")
+
+    def swallow(roots: Roots) -> Any:
+        with contextlib.suppress(SecretTouched):
+            roots["vault"]
+        return 5
+
+    def fail(roots: Roots) -> Any:
+        swallow(roots)
+        raise NodeError("template_error", "because")
+
+    assert expression.run(masked(**DATA), swallow) == "***"
+    assert expression.run(masked(**DATA), fail) == "***"
+    assert expression.run({"vault": {}}, swallow) == 5

@@ -40,7 +40,7 @@ def response(template: Any, output: Any) -> Any:
 
 
 BODY: dict[str, Any] = {"nodes": [node("inner", "text_transform", template="x")], "edges": []}
-WAITING = {
+WAITING: dict[str, dict[str, Any]] = {
     "delay": {"duration": 1},
     "form": {"title": "?", "fields": [], "actions": [{"id": "ok", "label": "OK"}]},
     "iterator": {"items": "{{ trigger.items }}", **BODY},

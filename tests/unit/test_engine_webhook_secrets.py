@@ -109,6 +109,13 @@ def test_a_reference_in_a_url_follows_the_rules_of_a_template(url: str) -> None:
         node_of(url=url)
 
 
+def test_a_payload_that_looks_like_a_mask_is_no_host() -> None:
+    """What is let through unjudged is what was masked, and only where it is recorded."""
+    with pytest.raises(NodeError) as caught:
+        node_of(url="https://{{ t.host }}/x").prepare({"t": {"host": "***"}})
+    assert caught.value.code == "invalid_request"
+
+
 @pytest.mark.parametrize("secret", ["evil.example/", "a@b", "x?", "a b", "x\r\ny", "***", ""])
 def test_a_secret_cannot_move_the_request_or_break_its_host(secret: str) -> None:
     """A host that was masked when it was journaled is judged when it is called."""

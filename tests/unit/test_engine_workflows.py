@@ -21,11 +21,11 @@ from tests.support.simulated import (
     Endpoint,
     Reply,
     Simulated,
-    SimulatedJournal,
     call,
     line,
     node,
 )
+from tests.support.simulated_journal import SimulatedJournal
 from tests.support.virtual_time import run_virtually
 
 

@@ -76,3 +76,14 @@ def test_an_erased_message_is_told_from_none() -> None:
     """A failed run always says something; a completed one never does."""
     assert json.loads(_shown(b"{}", status="failed", message_at=9))["error_message"] == "(erased)"
     assert json.loads(_shown(b"{}", status="completed"))["error_message"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("", None), ("0", [0]), ("3.0", [3, 0]), ("10.2.7", [10, 2, 7])]
+)
+def test_a_path_inside_iterators_is_an_array_of_numbers(path: str, shown: list[int] | None) -> None:
+    """The outermost index first; null outside of iterators."""
+    entry = LogEntry("0" * 26, "a", "text_transform", "success", 3, 2, 1, path, "", 7, 7)
+    run = RunState("fl_run_1", requested=REQUESTED, log=[entry])
+    made = json.loads(msgspec.json.encode(rendering.run(run, {1: PAYLOAD}, 1, logs=True)))
+    assert made["logs"][0]["iteration"] == shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import product
 
@@ -13,8 +13,8 @@ import pytest
 from refold.engine.component import PureNode, TriggerNode
 from refold.engine.nodes.catalogue import CATALOGUE
 from refold.journal import events as e
-from refold.projections.generations import create_generation
 from refold.projections.applying import Applier
+from refold.projections.generations import create_generation
 from refold.projections.lineage_views import CHILDREN, DESCENDANTS, ORIGINALS, SUCCEEDED, LineageRow
 from refold.projections.log_views import (
     LOG_STATS,
@@ -34,7 +34,7 @@ A, B = kit.WORKFLOWS
 
 
 @contextmanager
-def views_of(history: kit.History) -> Iterator[sqlite3.Connection]:
+def views_of(history: kit.History) -> Generator[sqlite3.Connection, None, None]:
     """Make the rows of both projections."""
     with kit.generation_of(RunsProjection(), history.events) as connection:
         create_generation(connection, WorkflowsProjection(), is_live=True)
