@@ -46,9 +46,7 @@ class KeyIndex(Protocol):
         """Wait until the list includes a position."""
         ...
 
-    async def keys_under_others(
-        self, key_id: str, after: int, limit: int, /
-    ) -> list[WrappedKey]:
+    async def keys_under_others(self, key_id: str, after: int, limit: int, /) -> list[WrappedKey]:
         """List data keys that are wrapped under another service key, after a position."""
         ...
 
@@ -186,7 +184,9 @@ class KeyRotation:
             if wrapped == 0:
                 break
         if total:
-            _log.info("%d data keys were put under the service key %s", total, sealed.keyring.key_id)
+            _log.info(
+                "%d data keys were put under the service key %s", total, sealed.keyring.key_id
+            )
         if unreadable:
             _log.error(
                 "%d secrets are under a service key that is not here; start with it in "
@@ -213,6 +213,4 @@ class KeyRotation:
         version = 0
         async for page in read_whole(self._journal, row.stream):
             version = page[-1].version
-        return await sealed.rewrap(
-            row.stream, row.position, version, Metadata(row.tenant, "", "")
-        )
+        return await sealed.rewrap(row.stream, row.position, version, Metadata(row.tenant, "", ""))

@@ -119,7 +119,7 @@ class SchemaWork:
             cost = sum(self._parts[number].cost * times for number, times in applied.items())
             work += cost * (1 + len(item) // _LETTERS_PER_WORK if isinstance(item, str) else 1)
             if is_object(item):
-                work += self._of_keys(item, applied)
+                pass
             if work > WORK_MAX or steps > STEPS_MAX:
                 message = "The schema would have to be applied too often to so large a value"
                 raise NodeError("schema_limit", message)

@@ -192,9 +192,7 @@ class Vault:
 
         async def attempt() -> None:
             state = (await self._find(caller.tenant, item_id)).state
-            event = NewEvent(
-                self._ids.new(), e.VaultDeleted(), _encode({"by": caller.subject})
-            )
+            event = NewEvent(self._ids.new(), e.VaultDeleted(), _encode({"by": caller.subject}))
             await self._sealed.delete(
                 stream=item_id,
                 version=state.version,
@@ -302,9 +300,7 @@ class Vault:
                 replaces=[before.state.key_at] if before and before.state.key_at else [],
             )
         except ResourceInUseError as error:
-            raise StateError(
-                "vault_name_taken", "Another vault item has this name."
-            ) from error
+            raise StateError("vault_name_taken", "Another vault item has this name.") from error
 
 
 def _check_api_key(name: str, secret: str | None) -> None:

@@ -106,9 +106,7 @@ class _Tenant:
 class VaultItems:
     """The items of all tenants."""
 
-    def __init__(
-        self, journal: Journal, index: VaultIndex, keyring: Keyring, clock: Clock
-    ) -> None:
+    def __init__(self, journal: Journal, index: VaultIndex, keyring: Keyring, clock: Clock) -> None:
         self._journal = journal
         self._index = index
         self._keyring = keyring

@@ -35,6 +35,7 @@ from ..engine.scheduler import Scheduler, SchedulerParts
 from ..engine.starts import Starts
 from ..engine.template_values import RenderLimit
 from ..engine.timers import LoopTimers
+from ..engine.wall_clock import WallClock
 from ..engine.workflows import Workflows
 from ..journal.clock import IdSource, SystemClock
 from ..journal.sqlite_file import JOURNAL_FILE
@@ -151,6 +152,7 @@ async def assemble(
     clock = SystemClock()
     ids = IdSource(clock)
     limits = _limits(settings)
+    WallClock.source = clock
     Delay.seconds_max = settings.delay_seconds_max
     Iterator.items_max = settings.iterator_items_max
     RenderLimit.seconds_max = settings.template_seconds_max

@@ -52,8 +52,6 @@ async def open_vault(
     service = KeyService(data, keys, rotation, sealed, views)
     service.start()
     try:
-        yield VaultParts(
-            pseudonyms, Sealer(rotation.identity), erasures, sealed, vault, service
-        )
+        yield VaultParts(pseudonyms, Sealer(rotation.identity), erasures, sealed, vault, service)
     finally:
         await service.close()

@@ -115,9 +115,5 @@ def _headers(call: Call) -> dict[str, str]:
     return {
         name: value.decode("latin-1")
         for raw, value in sorted(call.headers.items())
-        if not _is_secret(name := raw.decode("latin-1"))
+        if not is_credential_name(name := raw.decode("latin-1"))
     }
-
-
-def _is_secret(name: str) -> bool:
-    return name.startswith(SIGNATURE_HEADER) or is_credential_name(name)

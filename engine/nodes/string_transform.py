@@ -87,7 +87,7 @@ class _Step:
             if not isinstance(done, str):
                 raise OperationFault("would make a list of lists")
             left -= len(done)
-            if False:
+            if left < 0:
                 raise _too_long()
             made.append(done)
         return made

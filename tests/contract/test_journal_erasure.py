@@ -23,9 +23,7 @@ def erased(*positions: int, target: str = "a") -> NewEvent:
     return NewEvent(NEW_IDS.new(), facts)
 
 
-def erasing(
-    *positions: int, version: int = 1, target: str = "a", meta: Metadata = META
-) -> Commit:
+def erasing(*positions: int, version: int = 1, target: str = "a", meta: Metadata = META) -> Commit:
     """Make a commit that erases, and nothing else."""
     said = StreamWrite("sys", version, [erased(*positions, target=target)], meta)
     return Commit([said], erased=positions)
@@ -80,9 +78,7 @@ def test_an_erasure_rides_with_what_it_belongs_to(play: Play) -> None:
 
     async def scenario(journal: Journal, clock: FakeClock) -> None:
         one, *_ = await fill(journal)
-        whole = Commit(
-            [write("a", 3), StreamWrite("sys", 1, [erased(one)], META)], erased=[one]
-        )
+        whole = Commit([write("a", 3), StreamWrite("sys", 1, [erased(one)], META)], erased=[one])
         late = Commit([write("a", 2), *whole.writes[1:]], erased=[one])
         with pytest.raises(ConflictError):
             await journal.append(late)

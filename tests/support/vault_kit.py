@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from refold.engine.caller import Caller
@@ -15,12 +17,16 @@ from refold.journal import events as e
 from refold.journal.actors import Pseudonyms
 from refold.journal.clock import Clock, IdSource
 from refold.journal.journal import Commit, Journal, Metadata, NewEvent, StreamWrite
+from refold.journal.memory_store import MemoryJournal
 from refold.journal.service_keys import key_check
 from refold.projections.errors import StaleViewsError
 from refold.projections.vault_state import VaultItem, WrappedKey, evolve
+from tests.support.journal_kit import FakeClock
 
 KEY = b"k" * 32
 CALLER = Caller("acme", "ada", "request-1")
+OTHER = Caller("other", "bob", "request-2")
+HOUR_US = 3600 * 1_000_000
 
 
 class FoldedIndex:
@@ -126,3 +132,14 @@ async def vault_room(
     index = FoldedIndex(journal)
     vault = Vault(journal, index, ids, Pseudonyms(rotation.identity), sealed, clock)
     return VaultRoom(journal, clock, ids, keyring, erasures, sealed, index, rotation, vault)
+
+
+def play(scenario: Callable[[VaultRoom, FakeClock], Awaitable[None]]) -> None:
+    """Play a scenario on a vault of its own, in memory."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        journal = MemoryJournal("vault-tests", clock, lambda: os.urandom(32))
+        await scenario(await vault_room(journal, clock), clock)
+
+    asyncio.run(main())

@@ -364,32 +364,6 @@ def test_a_parent_that_was_cancelled_before_a_crash_still_cancels_its_children()
 
 
 @pytest.mark.parametrize(
-    ("data", "path", "says"),
-    [
-        ({}, "workflow_id", "required"),
-        ({"workflow_id": 5}, "workflow_id", "str"),
-        ({"workflow_id": "{{ trigger.w }}"}, "workflow_id", "id of a workflow"),
-        ({"workflow_id": "../secret"}, "workflow_id", "id of a workflow"),
-        ({"workflow_id": "fl_" + "0" * 26, "input": "text"}, "input", "object"),
-        ({"workflow_id": "fl_" + "0" * 26, "input": [1]}, "input", "object"),
-        ({"workflow_id": "fl_" + "0" * 26, "wait": "yes"}, "wait", "bool"),
-        ({"workflow_id": "fl_" + "0" * 26, "retry": {"max_attempts": 2}}, "retry", "second run"),
-    ],
-)
-def test_a_faulty_step_is_refused_by_its_field(data: Any, path: str, says: str) -> None:
-    """The message says what the field must be."""
-
-    async def scenario() -> None:
-        sim = Simulated()
-        with pytest.raises(DefinitionError) as refused:
-            await parent(sim, node("s", "trigger_workflow", **data))
-        assert says in refused.value.errors[f"nodes[1].data.{path}"][0]
-        await sim.close()
-
-    run_virtually(scenario())
-
-
-@pytest.mark.parametrize(
     ("given", "says"), [({}, "nothing"), ({"o": 5}, "a number"), ({"o": [1]}, "a list")]
 )
 def test_an_input_that_renders_to_no_object_fails_the_step(given: Any, says: str) -> None:

@@ -302,45 +302,6 @@ def test_a_crash_at_any_event_continues_with_the_items_that_are_left() -> None:
     run_virtually(scenario())
 
 
-@pytest.mark.parametrize(
-    ("iterator", "path", "says"),
-    [
-        (each("it", []), "nodes[1].data.nodes", "at least one"),
-        (each("it", [text("start", "x")]), "nodes[1].data.nodes[0].id", "another node"),
-        (each("it", [node("m", "manual_trigger")]), "nodes[1].data.nodes[0].data", "trigger"),
-        (each("it", [text("item", "x")]), "nodes[1].data.nodes[0].id", "root"),
-        (each("it", [node("w", "webhook")]), "nodes[1].data.nodes[0].data.url", "required"),
-        (each("it", [text("x", "x")], [edge("x", "y")]), "nodes[1].data.edges[0].target", "'y'"),
-        (
-            each("it", [text("x", "x"), text("y", "y")], [edge("x", "y"), edge("y", "x")]),
-            "nodes[1].data.edges",
-            "cycle",
-        ),
-        (each("it", [text("x", "x")], items=5), "nodes[1].data.items", "a number"),
-        (each("it", [text("x", "x")], items="a b"), "nodes[1].data.items", "path"),
-        (each("it", [text("x", "x")], items="{{ a"), "nodes[1].data.items", "closed"),
-        (each("it", [text("x", "x")], items=[0] * 1001), "nodes[1].data.items", "limit"),
-        (each("it", [text("x", "x")], mode="wild"), "nodes[1].data.mode", "wild"),
-        (each("it", [text("x", "x")], concurrency=0), "nodes[1].data.concurrency", ">= 1"),
-        (each("it", [text("x", "x")], concurrency=101), "nodes[1].data.concurrency", "<= 100"),
-        (each("it", [text("x", "x")], retry={"max_attempts": 2}), "nodes[1].data.retry", "inside"),
-        (each("it", [text(f"n{i}", "x") for i in range(500)]), "nodes[1].data.nodes", "at most"),
-    ],
-)
-def test_a_faulty_body_is_refused_by_its_path(iterator: Any, path: str, says: str) -> None:
-    """The author reads where it is, however deep."""
-
-    async def scenario() -> None:
-        sim = Simulated()
-        with pytest.raises(DefinitionError) as refused:
-            await sim.define([TRIGGER, iterator], line("start", "it"))
-        found = refused.value.errors
-        assert any(where.startswith(path) and says in str(found[where]) for where in found), found
-        await sim.close()
-
-    run_virtually(scenario())
-
-
 def test_iterators_nest_five_deep_and_no_deeper() -> None:
     """The sixth is refused by its path."""
 

@@ -17,7 +17,7 @@ from refold.journal import events as e
 from refold.journal.errors import StoreFailedError
 from refold.journal.journal import Hold
 from refold.projections.errors import StaleViewsError
-from tests.support.schedules import due, firings, scheduled, started
+from tests.support.schedules import change, due, firings, scheduled, started
 from tests.support.simulated import (
     CALLER,
     KEY,
@@ -301,6 +301,32 @@ def test_a_machine_that_slept_fires_within_a_minute_of_waking() -> None:
         clock.step_us = 6 * 3600 * 1_000_000
         await asyncio.sleep(LOOK_US / 1e6)
         assert await due(sim, workflow) == [5 * 3600]
+        await scheduler.stop(0)
+        await sim.close()
+
+    run_virtually(scenario())
+
+
+def test_what_was_heard_while_the_views_were_read_is_newer() -> None:
+    """A schedule that was made to come sooner just then comes sooner."""
+
+    async def scenario() -> None:
+        sim = started()
+        workflow = await scheduled(sim, "1 day")
+        sim = await restarted(sim, sim.journal.head)
+
+        async def slow() -> Mapping[str, int]:
+            rows = await sim.scheduled()
+            await asyncio.sleep(10)
+            return rows
+
+        parts = sim.scheduler._parts  # pyright: ignore[reportPrivateUsage]
+        scheduler = Scheduler(msgspec.structs.replace(parts, scheduled=slow))
+        scheduler.start()
+        await asyncio.sleep(5)
+        await change(sim, workflow, schedule_value="1 minute")
+        await asyncio.sleep(70)
+        assert await due(sim, workflow) == [65]
         await scheduler.stop(0)
         await sim.close()
 

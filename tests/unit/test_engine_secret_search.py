@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import time
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -16,61 +13,12 @@ from hypothesis import strategies as st
 
 from refold.engine.component import NodeError, Outcome
 from refold.engine.secret_search import SecretSearch, SecretSearches, masked_result
+from tests.support.canary_forms import SHIFTED, SPACED, TRANSFORMS, UNDONE
 from tests.support.secret_kit import FixedSecrets
 
 LONG = 'Kq7/zX+"w&9\\V%pJ'
 SHORT = "x9K&v"
 WORDS = "the quick brown fox jumps over the lazy dog, 2025-10-31T12:00:00Z, 00:1b:44:11:3a:b7 "
-
-
-def _units(text: str) -> str:
-    return "".join(f"\\u{ord(char):04X}" for char in text)
-
-
-def _percent(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode())
-
-
-def _spaced(text: str, separator: str) -> str:
-    return text.encode().hex(separator)
-
-
-TRANSFORMS: dict[str, Callable[[str], str]] = {
-    "plain": str,
-    "base64": lambda s: base64.b64encode(s.encode()).decode(),
-    "base64 without padding": lambda s: base64.b64encode(s.encode()).decode().rstrip("="),
-    "base64 for URLs": lambda s: base64.urlsafe_b64encode(s.encode()).decode(),
-    "base64 in a longer text": lambda s: base64.b64encode(f"u:{s}!".encode()).decode()[3:-4],
-    "base64 one byte on": lambda s: base64.b64encode(f"u{s}!".encode()).decode()[2:-4],
-    "URL": lambda s: quote(s, safe=""),
-    "URL of a path": quote,
-    "URL of a form": quote_plus,
-    "URL in lower case": lambda s: quote(s, safe="").lower(),
-    "URL, each byte": _percent,
-    "URL, other safe ones": lambda s: quote(s, safe="+&\""),
-    "JSON": lambda s: json.dumps(s)[1:-1],
-    "JSON in JSON": lambda s: json.dumps(json.dumps(s))[1:-1].strip('\\"'),
-    "JSON, each character": _units,
-    "JSON with escaped slashes": lambda s: json.dumps(s)[1:-1].replace("/", "\\/"),
-    "JSON for HTML": lambda s: json.dumps(s)[1:-1].replace("&", "\\u0026").replace("+", "\\u002B"),
-    "HTML": html.escape,
-    "HTML in decimal": lambda s: "".join(f"&#{ord(c)};" for c in s),
-    "HTML in hex": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
-    "hex": lambda s: s.encode().hex(),
-    "HEX": lambda s: s.encode().hex().upper(),
-    "hex with colons": lambda s: _spaced(s, ":"),
-    "hex with spaces": lambda s: _spaced(s, " "),
-    "hex as in C": lambda s: "".join(f"\\x{b:02x}" for b in s.encode()),
-    "upper": str.upper,
-    "lower": str.lower,
-    "swapped": str.swapcase,
-    "reversed": lambda s: s[::-1],
-}  # fmt: skip
-SPACED = {"hex with colons", "hex with spaces"}
-SHIFTED = {"base64 in a longer text", "base64 one byte on"}
-# Found by undoing them only, so that a part must hold eight characters of the secret itself.
-UNDONE = {"HTML in decimal", "HTML in hex", "hex as in C", "JSON for HTML", "JSON in JSON"}
-UNDONE |= {"URL, other safe ones"}
 
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))

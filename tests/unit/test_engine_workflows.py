@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from refold.engine.caller import Caller
@@ -13,7 +14,7 @@ from refold.engine.sealing import Sealer
 from refold.engine.workflows import Workflows, WorkflowText
 from refold.journal.actors import Pseudonyms
 from refold.journal.envelope import Recorded
-from refold.journal.journal import PAGE
+from refold.journal.journal import PAGE, Body
 from tests.support.simulated import (
     CALLER,
     KEY,
@@ -61,6 +62,40 @@ def test_a_change_that_came_while_a_workflow_was_read_is_in_it() -> None:
         assert (await found).current.number == 2
         await sim.authoring.change(CALLER, workflow, renamed, None)
         assert (await fresh.find("acme", workflow)).current.number == 3
+
+    run_virtually(scenario())
+
+
+class SlowBodies(SimulatedJournal):
+    """A journal whose bodies take a second to arrive."""
+
+    async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read, and tell of it later."""
+        bodies = await super().read_bodies(positions)
+        await asyncio.sleep(1)
+        return bodies
+
+
+def test_a_change_that_came_while_the_text_was_read_is_not_lost() -> None:
+    """What is edited is the text of the version that the commit expects."""
+
+    async def scenario() -> None:
+        sim = Simulated()
+        workflow = await sim.define([TRIGGER], [])
+        sim.journal.__class__ = SlowBodies
+
+        def marked(mark: str) -> Callable[[WorkflowText], WorkflowText]:
+            return lambda text: msgspec.structs.replace(
+                text, description=(text.description or "") + mark
+            )
+
+        await asyncio.gather(
+            *(sim.authoring.change(CALLER, workflow, marked(mark), None) for mark in "ab")
+        )
+        state = await sim.workflows.find("acme", workflow)
+        assert [version.number for version in state.versions] == [1, 2, 3]
+        text = (await sim.workflows.body(state, 3)).workflow
+        assert sorted(text.description or "") == ["a", "b"]
 
     run_virtually(scenario())
 
