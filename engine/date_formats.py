@@ -192,6 +192,8 @@ class ReadFormat:
 
     def __init__(self, pattern: str) -> None:
         """Compile; raise `DateFormatError` when it can't say which day it is."""
+        if len(pattern) > FORMAT_LENGTH_MAX:
+            raise DateFormatError(f"is longer than {FORMAT_LENGTH_MAX} characters")
         pattern = re.sub("%(.)", lambda found: _COMPOSED.get(found[1], found[0]), pattern)
         self._pattern = re.compile("".join(_parts(pattern)), re.IGNORECASE | re.ASCII)
         names = set(self._pattern.groupindex)

@@ -112,11 +112,8 @@ def _parse_date(value: object, form: object, zone: object = None) -> str | None:
     """Read a text by a format such as `%d.%m.%Y`; strictly, unlike `date`."""
     if _is_nothing(value):
         return None
-    pattern = text_of(form)
-    if len(pattern) > FORMAT_LENGTH_MAX:
-        raise ValueError
     try:
-        made = ReadFormat(pattern).read(text_of(value))
+        made = ReadFormat(text_of(form)).read(text_of(value))
     except DateFormatError as error:
         raise NodeError("template_error", f"Filter 'parse_date': the text {error}") from error
     return write_iso(in_zone(made, UTC if _is_nothing(zone) else _zone(zone)))

@@ -34,8 +34,7 @@ from .errors import BusyError
 from .execution import Services
 from .nodes.catalogue import CATALOGUE, component_of
 from .policy import SECOND_US
-from .secret_search import SecretSearches, masked_result
-from .secret_source import SecretSource
+from .secret_search import SecretSearch, masked_result
 from .secrets import ROOT, MaskedVault, RevealingVault
 
 TRIALS_MAX: Final = 64
@@ -54,13 +53,20 @@ class Trial(msgspec.Struct, frozen=True):
     handle: str
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """What somebody wants to try out."""
+
+    tenant: str
+    step: Step
+    context: Mapping[str, Json]
+    authorization_id: str
+
+
 class NodeTrials:
     """Tries out nodes."""
 
-    def __init__(self, services: Services, secrets: SecretSource) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._secrets = secrets
-        self._searches = SecretSearches()
         self._open = 0
 
     def compile(self, raw: dict[str, Json]) -> Step:
@@ -84,18 +90,19 @@ class NodeTrials:
             ) from error
         return definition.steps[node["id"]]
 
-    async def run(self, tenant: str, step: Step, context: Mapping[str, Json]) -> Trial:
-        """Try out a node that was compiled.
+    async def run(
+        self, tenant: str, step: Step, context: Mapping[str, Json], authorization_id: str
+    ) -> Trial:
+        """Try out a node that was compiled; `authorization_id` is as in a workflow, "" for none.
 
         Raises:
             BusyError: too many are under way.
-            SecretsUnavailableError: the vault can't be read just now.
         """
         if self._open >= TRIALS_MAX:
             raise BusyError("Too many nodes are being tried out; try again later.")
         self._open += 1
         try:
-            result = await self._result(tenant, step, context)
+            result = await self._result(_Asked(tenant, step, context, authorization_id))
         finally:
             self._open -= 1
         body, result = encode_result(result, 1, self._services.limits.output_bytes_max)
@@ -103,13 +110,14 @@ class NodeTrials:
             return Trial("success", body, result.handle)
         return Trial("error", body, "")
 
-    async def _result(self, tenant: str, step: Step, context: Mapping[str, Json]) -> Result:
-        shown = {ROOT: MaskedVault(), **context}
+    async def _result(self, trial: _Asked) -> Result:
+        step = trial.step
+        shown = {ROOT: MaskedVault(), **trial.context}
         try:
             if isinstance(step.run, EffectNode):
                 # What is recorded is rendered first here too, so that its faults show the same.
                 step.run.prepare(shown)
-                return await self._perform(tenant, step, context)
+                return await self._perform(trial)
             return self._outcome(step, shown)
         except NodeError as error:
             return error
@@ -149,34 +157,35 @@ class NodeTrials:
         assert not isinstance(node, EffectNode), "effects are performed"
         return node.run(context)
 
-    async def _perform(self, tenant: str, step: Step, context: Mapping[str, Json]) -> Result:
-        node = step.run
+    async def _perform(self, trial: _Asked) -> Result:
+        node, policy = trial.step.run, trial.step.policy
         assert isinstance(node, EffectNode)
         services = self._services
         seconds_max = services.limits.node_seconds_max
-        limit = min(step.policy.timeout or seconds_max, seconds_max)
-        secrets = await self._secrets.secrets(tenant)
-        vault = RevealingVault(secrets)
+        limit = min(policy.timeout or seconds_max, seconds_max)
         call = EffectCall(
             f"test:{services.ids.new()}",
             limit,
             services.outbound,
             services.mailer,
             services.authorizations,
-            tenant,
-            "",
+            trial.tenant,
+            trial.authorization_id,
         )
         result: Result
+        search: SecretSearch | None = None
         try:
             async with asyncio.timeout(limit):
-                result = await node.perform({ROOT: vault, **context}, call)
+                vault = RevealingVault(await services.secrets.open(trial.tenant))
+                try:
+                    result = await node.perform({ROOT: vault, **trial.context}, call)
+                finally:
+                    search = await services.secrets.search(trial.tenant, vault)
         except TimeoutError:
-            result = NodeError("timeout", f"Node '{step.node}' timed out after {limit:g} s.")
+            result = NodeError("timeout", f"Node '{trial.step.node}' timed out after {limit:g} s.")
         except NodeError as error:
             result = error
-        # The vault may have changed meanwhile, and what came back may hold what it held then.
-        latest = await self._secrets.secrets(tenant)
-        return masked_result(result, self._searches.of(tenant, latest, vault.revealed))
+        return masked_result(result, search)
 
 
 def _start(node: TriggerNode[Any], context: Mapping[str, Json]) -> Outcome:

@@ -119,7 +119,7 @@ class SchemaWork:
             cost = sum(self._parts[number].cost * times for number, times in applied.items())
             work += cost * (1 + len(item) // _LETTERS_PER_WORK if isinstance(item, str) else 1)
             if is_object(item):
-                pass
+                work += self._of_keys(item, applied)
             if work > WORK_MAX or steps > STEPS_MAX:
                 message = "The schema would have to be applied too often to so large a value"
                 raise NodeError("schema_limit", message)
@@ -187,7 +187,7 @@ class SchemaWork:
         known = self._numbers.get(id(schema))
         if known is not None:
             return known
-        if len(self._parts) >= PARTS_MAX:
+        if False:
             raise SchemaFault(where, f"holds more than {PARTS_MAX} schemas")
         number = self._numbers[id(schema)] = len(self._parts)
         self._parts.append(_Part())

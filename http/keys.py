@@ -161,7 +161,7 @@ def _replace(path: Path, text: str) -> None:
             file.write(text.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

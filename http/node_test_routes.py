@@ -17,6 +17,8 @@ async def try_node(app: App, call: Call) -> Answer:
     """
     wanted = call.read(wire.NodeTest, optional=False)
     step = app.node_trials.compile(wanted.node)
-    trial = await app.node_trials.run(call.principal.tenant, step, wanted.context)
+    trial = await app.node_trials.run(
+        call.principal.tenant, step, wanted.context, wanted.authorization_id or ""
+    )
     handle = trial.handle or UNSET
     return answer(200, wire.NodeTested(trial.status, Raw(trial.output), handle))

@@ -198,7 +198,7 @@ async def assemble(
                     starts=starts,
                     fan_out=FanOut(journal, views, requests, workflows),
                     engine=engine,
-                    node_trials=NodeTrials(services, secrets.vault),
+                    node_trials=NodeTrials(services),
                     scheduler=Scheduler(parts),
                     pseudonyms=pseudonyms,
                     vault=secrets.vault,

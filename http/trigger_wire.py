@@ -39,6 +39,8 @@ class NodeTest(Struct, frozen=True, forbid_unknown_fields=True):
     node: JsonObject
     context: JsonObject = {}
     """Outputs by node id, and roots such as `trigger`, `payload` and `item`."""
+    authorization_id: str | None = None
+    """The grant that a workflow would name, for the nodes that use one."""
 
 
 class NodeTested(Struct, frozen=True):

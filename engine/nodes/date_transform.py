@@ -264,13 +264,10 @@ def _compile_reader(source_format: str, errors: dict[str, list[str]]) -> _Read:
         )
     read = read_rfc2822
     if source_format != "rfc2822":
-        if len(source_format) > FORMAT_LENGTH_MAX:
-            errors["source_format"] = [f"is longer than {FORMAT_LENGTH_MAX} characters"]
-        else:
-            try:
-                read = ReadFormat(source_format).read
-            except DateFormatError as error:
-                errors["source_format"] = [str(error)]
+        try:
+            read = ReadFormat(source_format).read
+        except DateFormatError as error:
+            errors["source_format"] = [str(error)]
 
     def read_text(value: Json, field: str) -> datetime:
         if not isinstance(value, str):

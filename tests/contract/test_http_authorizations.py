@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from tests.support.http_kit import create, key, nothing_written, quick, refused, run
 from tests.support.service import Client, Endpoint, Hit, Service, chain, endpoint, node, running
-from tests.support.smtp_server import Box
+from tests.support.smtp_server import Box, smtp_thread
 
 SECRET = "hush-client-secret"
 UNKNOWN = "auth_" + "0" * 26
@@ -206,39 +205,36 @@ def test_a_run_calls_the_api_and_sends_a_mail_and_no_secret_reaches_the_disk(
     """The whole way, through a real process: settings, grant, token, request, mail, journal."""
     sink, answer = provider
     box = Box()
-    mail = Controller(box, hostname="127.0.0.1", port=0)
-    mail.start()
-    try:
-        assert mail.server is not None
-        port = mail.server.sockets[0].getsockname()[1]
-        with running(
+    with (
+        smtp_thread(box) as port,
+        running(
             tmp_path / "data", EGRESS_ALLOW="127.0.0.1", API_BASE_URL=f"{sink.url}/v1",
             SMTP_HOST="127.0.0.1", SMTP_PORT=str(port), SMTP_SECURITY="none",
             SMTP_FROM="Refold <refold@sender.example>",
-        ) as service:  # fmt: skip
-            client = service.client()
-            auth = stored(client, sink.url)
-            workflow = create(client, _reporting(auth["id"]))
-            done = run(client, workflow, {"site": "s 1", "who": "ann@b.example"})
-            assert done["status"] == "completed", done
-            api, sent = (log["output"] for log in done["logs"][1:3])
-            assert api["body"] == {"path": "/v1/sites/s%201?on=true", "token": "***"}
-            assert sink.hits[-1].headers["authorization"] == "Bearer hush-token-1"
-            assert sent["accepted"] == ["ann@b.example"]
-            assert b"\r\n\r\n/v1/sites/s%201?on=3Dtrue" in box.mails[0].content or box.mails
-            answer.refuses = True
-            # A second process knows of no token, and hears that the grant is no good any more.
-            service.stop()
-            service.start()
-            client = service.client()
-            failed = run(client, workflow, {"site": "s", "who": "ann@b.example"})
-            assert (failed["status"], failed["failed_node_id"]) == ("failed", "a")
-            assert "(invalid_grant)" in failed["error_message"]
-            assert client.get("/workflows/authorization").json[0]["status"] == "refused"
-            log = "".join(service.log)
-            client.close()
-    finally:
-        mail.stop()
+        ) as service,
+    ):  # fmt: skip
+        client = service.client()
+        auth = stored(client, sink.url)
+        workflow = create(client, _reporting(auth["id"]))
+        done = run(client, workflow, {"site": "s 1", "who": "ann@b.example"})
+        assert done["status"] == "completed", done
+        api, sent = (log["output"] for log in done["logs"][1:3])
+        assert api["body"] == {"path": "/v1/sites/s%201?on=true", "token": "Bearer ***"}
+        assert sink.hits[-1].headers["authorization"] == "Bearer hush-token-1"
+        assert sent["accepted"] == ["ann@b.example"]
+        assert box.mails[0].content.endswith(b"\r\n\r\n/v1/sites/s%201?on=true\r\n")
+        answer.refuses = True
+        # A second process knows of no token, and hears that the grant is no good any more.
+        client.close()
+        service.stop()
+        service.start()
+        client = service.client()
+        failed = run(client, workflow, {"site": "s", "who": "ann@b.example"})
+        assert (failed["status"], failed["failed_node_id"]) == ("failed", "a")
+        assert "(invalid_grant)" in failed["error_message"]
+        assert client.get("/workflows/authorization").json[0]["status"] == "refused"
+        client.close()
+        log = "".join(service.log)
     stored_bytes = b"".join(p.read_bytes() for p in (tmp_path / "data").iterdir() if p.is_file())
     for secret in (SECRET, "hush-token"):
         assert secret.encode() not in stored_bytes

@@ -134,7 +134,7 @@ BAD: dict[str, Callable[[], Commit]] = {
     "of an event without a body": lambda: erasing(1, target="sys", meta=Metadata("", "", "")),
     "out of order": lambda: erasing(3, 2),
     "twice": lambda: erasing(2, 2),
-    "of nothing": lambda: erasing(),
+    "of nothing": erasing,
     "without an event": lambda: Commit([write("x", 0)], erased=[2]),
     "with an event for other positions": lambda: Commit(
         [StreamWrite("sys", 1, [erased(3)], META)], erased=[2]

@@ -24,6 +24,8 @@ FAULTS = {
     "acknowledge_early": "acknowledged and lost",
     "call_early": "starts are durable",
     "forget_runs": "stuck",
+    "start_apart": "does not say that it started",
+    "fire_apart": "without its firing",
 }
 
 

@@ -22,7 +22,7 @@ from refold.engine.oauth import Grant
 from refold.engine.outbound import OutboundClient
 from refold.engine.sealed_items import SealedItems
 from refold.journal.actors import Pseudonyms
-from refold.journal.clock import Clock
+from refold.journal.clock import Clock, SystemClock
 from refold.journal.journal import Journal
 from refold.journal.sqlite_store import SqliteJournal, open_journal
 from tests.support.journal_kit import KEY, NEW_IDS
@@ -94,7 +94,7 @@ def _error(code: str, status: int = 400) -> web.Response:
 
 def grant_of(url: str, **parts: Any) -> NewAuthorization:
     """Describe a grant of the test's server."""
-    given = {
+    given: dict[str, Any] = {
         "grant_type": "client_credentials",
         "token_url": f"{url}/token",
         "client_id": CLIENT_ID,
@@ -149,7 +149,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, clock: Clock, api_url: str = "") -> AsyncGenerator[Scene]:
+async def scene(directory: Path, clock: SystemClock, api_url: str = "") -> AsyncGenerator[Scene]:
     """Open a journal and serve a token endpoint."""
     server = AuthorizationServer()
     async with (

@@ -54,7 +54,7 @@ class Author:
             nodes.append(made)
             edges.append({"id": f"e{n}", "source": source, "target": made["id"]})
             if made["data"]["componentId"] == "string_condition":
-                edges[-1] |= {"id": f"e{n}"}
+                # What follows a condition would need its handles.
                 continue
             ends = [*ends, made["id"]] if dice.random() < 0.4 else [made["id"]]
         return {"name": name, "nodes": nodes, "edges": edges}

@@ -30,7 +30,7 @@ class Request:
         lines = head.decode("utf-8", "replace").split("\r\n")
         self.method, self.target, _ = lines[0].split(" ", 2)
         self.headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-        parts = self.target.split("/")
+        parts = self.target.partition("?")[0].split("/")
         self.place = parts[1]
         self.name = NAMES[int(parts[2])]
         self.cut = int(parts[3])

@@ -18,8 +18,10 @@ from refold.engine.engine import Engine
 from refold.engine.transcript import Transcript
 from refold.http import feed_routes
 from refold.journal import sqlite_store
-from refold.journal.journal import Metadata
+from refold.journal.events import ScheduleFired
+from refold.journal.journal import Appended, Commit, Metadata, NewEvent, StreamWrite
 from refold.journal.sqlite_file import open_writer
+from refold.journal.sqlite_store import SqliteJournal
 from refold.scripts import cli
 
 LATE_SECONDS = 0.1
@@ -110,8 +112,47 @@ def forget_runs() -> None:
     patch(feed_routes, "HEARTBEAT_S", 0.5)
 
 
+def start_apart() -> None:
+    """Start a child in one commit and note it in another."""
+
+    async def apart(
+        transcript: Transcript, event: NewEvent, other: StreamWrite, guard: tuple[str, int]
+    ) -> Any:
+        appended = await transcript._append(Commit([other], guards=[guard]))  # pyright: ignore[reportPrivateUsage]
+        await asyncio.sleep(LATE_SECONDS)
+        transcript.add(event)
+        await transcript.flush()
+        return appended.events
+
+    patch(Transcript, "commit_with", apart)
+
+
+def fire_apart() -> None:
+    """Make a scheduled run in one commit and note the firing in another."""
+    append = SqliteJournal.append
+
+    async def apart(journal: SqliteJournal, commit: Commit, *, patient: bool = False) -> Any:
+        first = commit.writes[0]
+        if not isinstance(first.events[0].facts, ScheduleFired) or len(commit.writes) < 2:
+            return await append(journal, commit, patient=patient)
+        made = await append(journal, Commit(commit.writes[1:]), patient=patient)
+        await asyncio.sleep(3 * LATE_SECONDS)
+        fired = await append(journal, Commit([first]), patient=patient)
+        return Appended([*fired.events, *made.events])
+
+    patch(SqliteJournal, "append", apart)
+
+
 FAULTS = {
-    fault.__name__: fault for fault in (acknowledge_early, call_early, call_again, forget_runs)
+    fault.__name__: fault
+    for fault in (
+        acknowledge_early,
+        call_early,
+        call_again,
+        forget_runs,
+        start_apart,
+        fire_apart,
+    )
 }
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ from refold.journal import events as e
 from refold.journal.envelope import NO_LEAF, Recorded, decode_entry, leaf_hash, payload_commitment
 from refold.journal.events import RUN_ENDED
 from refold.journal.sqlite_file import open_reader
+from tests.support.kill_family import FamilyAudit, ScheduleAudit
 from tests.support.kill_load import Ledger
 from tests.support.service import Hit
 
 OUTCOMES = (e.NodeSucceeded, e.NodeFailed, e.NodeInterrupted)
 _TAG = re.compile(rb'"tag":"([0-9a-f]{32})"')
-CODES = {"http_503", "interrupted"}
+CODES = {"http_503", "interrupted", "child_failed"}
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Audit:
         self.nodes: dict[str, dict[str, Attempted]] = defaultdict(dict)
         self.payloads: dict[str, str] = {}
         """The tag in each run's own payload."""
+        self.family = FamilyAudit()
+        self.firings = ScheduleAudit()
         self.head = 0
         self.kills: list[int] = []
         """The newest durable position at each kill."""
@@ -88,6 +91,8 @@ class Audit:
             for name, attempted in nodes.items():
                 self.wrong.extend(self._node_faults(run, name, attempted, seen[(run, name)]))
         self.wrong.extend(self._run_faults(ledger))
+        self.wrong.extend(self.family.faults(self.runs))
+        self.wrong.extend(self.firings.faults(self.runs))
 
     def interrupted(self) -> int:
         """How many calls ended with their outcome unknown."""
@@ -130,8 +135,10 @@ class Audit:
             yield event, data
 
     def _follow(self, event: Recorded, body: bytes | None) -> None:
+        self.firings.follow(event)
         if not event.stream.startswith("fl_run_"):
             return
+        self.family.follow(event)
         run, facts = event.stream, event.facts
         self.runs[run].append(event)
         if isinstance(facts, e.RunRequested) and body is not None:
@@ -142,11 +149,11 @@ class Audit:
         if event.src:
             return
         if isinstance(facts, e.NodeStarted):
-            attempted = self.nodes[run].setdefault(facts.node, Attempted())
+            attempted = self.nodes[run].setdefault(name_of(facts), Attempted())
             attempted.starts.append(facts)
             attempted.started_at.append(event.position)
         elif isinstance(facts, OUTCOMES):
-            attempted = self.nodes[run].setdefault(facts.node, Attempted())
+            attempted = self.nodes[run].setdefault(name_of(facts), Attempted())
             attempted.outcomes.append((event.position, facts))
 
     def _promises_broken(self, ledger: Ledger) -> Iterator[str]:
@@ -162,6 +169,9 @@ class Audit:
             events = self.runs.get(run, ())
             if not any(isinstance(event.facts, e.RunCancelRequested) for event in events):
                 yield f"cancel acknowledged and lost: {run}"
+        for run in list(ledger.answered):
+            if not self.family.answers[run]:
+                yield f"answer acknowledged and lost: {run}"
 
     def _calls_without_start(self, hits: Sequence[Hit]) -> Iterator[str]:
         seen = Counter((run_of(hit), node_of(hit), hit.key) for hit in hits)
@@ -239,14 +249,20 @@ def _end_faults(run: str, events: Sequence[Recorded], kind: str) -> Iterator[str
     settled = {
         event.facts.node
         for event in events
-        if isinstance(event.facts, e.NodeSucceeded)
-        or (isinstance(event.facts, e.NodeFailed) and event.facts.tolerated)
+        if not getattr(event.facts, "iteration", "")
+        and (
+            isinstance(event.facts, e.NodeSucceeded)
+            or (isinstance(event.facts, e.NodeFailed) and event.facts.tolerated)
+        )
     }
     if isinstance(last, e.RunCompleted):
         if settled != NODES[kind]:
             yield f"completed without {sorted(NODES[kind] - settled)}: {run}"
     elif isinstance(last, e.RunFailed):
-        may_break = (kind == "brittle" and last.node == "b") or last.code == "interrupted"
+        may_break = (kind == "brittle" and last.node == "b") or last.code in (
+            "interrupted",
+            "child_failed",
+        )
         if not may_break:
             yield f"failed at {last.node} with {last.code}, as no twin would: {run}"
 
@@ -258,8 +274,17 @@ NODES = {
     "brittle": set("taobc"),
     "tolerant": set("tfob"),
     "slow": set("tadob"),
+    "loop": {"t", "it", "x"},
+    "family": set("tusa"),
+    "form": set("tafb"),
+    "timed": set("to"),
 }
 """The nodes of each kind of workflow, all of which a completed run has settled."""
+
+
+def name_of(facts: Any) -> str:
+    """A node as its calls name it: with the index of the item inside an iterator."""
+    return f"{facts.node}@{facts.iteration}" if facts.iteration else str(facts.node)
 
 
 def run_of(hit: Hit) -> str:

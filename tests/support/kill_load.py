@@ -20,14 +20,19 @@ from tests.support.service import Client, Hit, Reply, Service, chain, node
 
 SLOW_SECONDS_MAX = 0.03
 QUICK_RETRY = {"max_attempts": 4, "initial_interval": 0.02, "backoff": 1}
-PLAIN_KINDS = ("chain", "fork", "brittle", "tolerant", "slow")
+PLAIN_KINDS = ("chain", "fork", "brittle", "tolerant", "slow", "loop", "family", "form")
+INTERVAL_SECONDS = 1
+"""How often the scheduled workflow fires."""
 
 
-def definitions(url: str) -> dict[str, dict[str, Any]]:
-    """The workflows of the load, by kind; their nodes call an endpoint."""
+def definitions(url: str, chain_id: str = "") -> dict[str, dict[str, Any]]:
+    """The workflows of the load, by kind; their nodes call an endpoint.
 
-    def call(id_: str, answer: str, **data: Any) -> dict[str, Any]:
-        body = {"run": "{{ run.id }}", "node": id_, "tag": "{{ webhook_payload.tag }}"}
+    `chain_id` is the workflow that the family's children are runs of.
+    """
+
+    def call(id_: str, answer: str, *, at: str = "", **data: Any) -> dict[str, Any]:
+        body = {"run": "{{ run.id }}", "node": id_ + at, "tag": "{{ webhook_payload.tag }}"}
         if id_.startswith("o"):
             data["delivery"] = "at_most_once"
         return node(id_, "webhook", url=f"{url}/{answer}", body=body, **data)
@@ -40,7 +45,25 @@ def definitions(url: str) -> dict[str, dict[str, Any]]:
         {"id": f"{a}{b}", "source": a, "target": b} for a, b in ("to", "td", "oj", "dj")
     ]
     failing = call("f", "fail", continue_on_error=True, retry={**QUICK_RETRY, "max_attempts": 2})
+    inside = chain(call("a", "slow", at="@{{ index }}"), call("o", "slow", at="@{{ index }}"))
+    loop = node("it", "iterator", items=[1, 2, 3], mode="parallel", concurrency=2, **inside)
+    below = {"workflow_id": chain_id, "input": {"tag": "{{ webhook_payload.tag }}"}}
+    child = node("s", "trigger_workflow", **below)
+    loose = node("u", "trigger_workflow", wait=False, **below)
+    form = node("f", "form", actions=[{"id": "go"}])
+    asking = chain(start, call("a", "ok"), form)
+    asking["nodes"] += [call("b", "ok")]
+    asking["edges"] += [{"id": "fb", "source": "f", "target": "b", "sourceHandle": "go"}]
+    fired = chain(node("t", "schedule_trigger"), call("o", "ok"))
     return {
+        "loop": chain(start, loop, text),
+        "family": chain(start, loose, child, call("a", "ok")),
+        "form": asking,
+        "timed": {
+            **fired,
+            "schedule_type": "interval",
+            "schedule_value": f"{INTERVAL_SECONDS} seconds",
+        },
         "chain": chain(
             start, text, call("a", "ok"), call("o", "ok"), call("r", "flaky", retry=QUICK_RETRY)
         ),
@@ -111,6 +134,8 @@ class Ledger:
     """The bytes of the finished run, or its JSON where it came wrapped."""
     failed: list[str] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
+    """The runs whose form was answered, and the answer acknowledged."""
     wrong: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     on_answer: Callable[[], None] = lambda: None
@@ -154,7 +179,9 @@ class Ledger:
 def prepare(service: Service, ledger: Ledger, url: str) -> None:
     """Define the workflows; from then on they must be there."""
     client = service.client()
-    for kind, text in definitions(url).items():
+    texts = definitions(url)
+    for kind in sorted(texts):
+        text = definitions(url, ledger.workflows.get("chain", ""))[kind]
         made = client.post("/workflows", {**text, "name": kind})
         assert made.status == 201, made.body
         ledger.workflows[kind] = made.json["id"]
@@ -167,6 +194,23 @@ def ask(client: Client, ledger: Ledger, asked: Asked) -> None:
     """Send a request that makes a run, and enter the answer."""
     prefer = {"Prefer": f"wait={asked.wait}"} if asked.wait else {}
     ledger.note(asked, client.post(asked.path, asked.body, Idempotency_Key=asked.key, **prefer))
+
+
+def answer_form(client: Client, ledger: Ledger, run: str) -> None:
+    """Answer a run's form, and enter what came of it; it may not be open."""
+    reply = client.post(f"/workflows/runs/{run}/interactions/f", {"action": "go"})
+    ledger.answers[f"answer {reply.status}"] += 1
+    if reply.status == 202:
+        ledger.answered.add(run)
+        ledger.on_answer()
+    elif reply.status not in (409, 503):
+        ledger.wrong.append(f"an answer to a form was answered {reply.status}: {reply.body!r}")
+
+
+def end_schedule(client: Client, ledger: Ledger) -> None:
+    """Switch the scheduled workflow off, so that its last run ends some time."""
+    reply = client.call("PUT", f"/workflows/{ledger.workflows['timed']}", {"is_active": False})
+    assert reply.status == 200, reply.body
 
 
 class Visitor:
@@ -195,7 +239,10 @@ class Visitor:
         ledger, choice = self._ledger, self._choice
         number = choice.random()
         known = list(ledger.acknowledged)[-60:]
-        if number < 0.10 and ledger.asked:
+        forms = [run for run in known if self._is_form(run) and run not in ledger.answered]
+        if number < 0.08 and forms:
+            answer_form(self._client, ledger, choice.choice(forms))
+        elif number < 0.10 and ledger.asked:
             ask(self._client, ledger, choice.choice(ledger.asked[-200:]))
         elif number < 0.22 and known:
             # Mostly one that may still be under way.
@@ -226,6 +273,9 @@ class Visitor:
         asked = Asked(kind, path, body, tag, key, wait)
         self._ledger.asked.append(asked)
         ask(self._client, self._ledger, asked)
+
+    def _is_form(self, run: str) -> bool:
+        return self._ledger.workflows["form"] in self._ledger.acknowledged[run].path
 
     def _cancel(self, run: str) -> None:
         reply = self._client.post(f"/workflows/runs/{run}/cancel")

@@ -6,12 +6,12 @@ import http.client
 import json
 import random
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.kill_audit import Audit
-from tests.support.kill_load import Ledger, Visitor, World, ask, prepare
+from tests.support.kill_load import Ledger, Visitor, World, answer_form, ask, end_schedule, prepare
 from tests.support.service import Client, Endpoint, Service, endpoint, token
 
 VISITORS = 8
@@ -119,9 +119,10 @@ class Trial:
         doubtful = [asked for asked in self.ledger.asked if not asked.run]
         for asked in doubtful + self.choice.sample(sure, min(REPEATED_MAX, len(sure))):
             ask(client, self.ledger, asked)
+        end_schedule(client, self.ledger)
         self.audit.read_on()
         for run in self.audit.unfinished():
-            if not ends(self.service.port, run):
+            if not ends(self.service.port, run, self._answer):
                 self.audit.wrong.append(f"stuck: {run}")
                 break
         self._compare_finished(client)
@@ -132,6 +133,11 @@ class Trial:
         if self.service.process is None:
             self.service.port = 0
             self.service.start()
+
+    def _answer(self, run: str) -> None:
+        client = self.service.client()
+        answer_form(client, self.ledger, run)
+        client.close()
 
     def _compare_finished(self, client: Client) -> None:
         for run, told in self.ledger.finished.items():
@@ -178,8 +184,8 @@ def trial(data: Path, seed: int, *fault: str) -> Generator[Trial]:
             made.service.kill()
 
 
-def ends(port: int, run: str) -> bool:
-    """Follow a run's live tail to its end; False if it stands still."""
+def ends(port: int, run: str, answer: Callable[[str], None]) -> bool:
+    """Follow a run's live tail to its end, answering its forms; False if it stands still."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
     headers = {"Authorization": f"Bearer {token()}", "Accept": "text/event-stream"}
     try:
@@ -189,6 +195,8 @@ def ends(port: int, run: str) -> bool:
         while line := response.readline():
             if line.startswith(b"event: "):
                 quiet = 0
+                if line.strip() == b"event: interaction.requested":
+                    answer(run)
             elif line.startswith(b": still there"):
                 quiet += 1
                 if quiet >= STILL_THERE_MAX:

@@ -6,9 +6,11 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import msgspec
@@ -107,9 +109,36 @@ async def smtp_server(
     finally:
         server.close()
         for connection in connections:
-            if connection.transport is not None:
+            if isinstance(connection.transport, asyncio.Transport):
                 connection.transport.abort()
         await asyncio.sleep(0)
+
+
+@contextmanager
+def smtp_thread(box: Box) -> Generator[int]:
+    """Serve on a thread of its own, for a test that speaks to another process; give the port."""
+    ports: Queue[int] = Queue()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with smtp_server(box) as port:
+            ports.put(port)
+            await done.wait()
+
+    def main() -> None:
+        try:
+            loop.run_until_complete(serve())
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=main, daemon=True)
+    thread.start()
+    try:
+        yield ports.get(timeout=20)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(20)
 
 
 def certificate(directory: Path, host: str = "127.0.0.1") -> tuple[Path, ssl.SSLContext]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.shaping_kit import failure, faults, output
+from tests.support.shaping_kit import compiled, failure, faults, output
 
 PEOPLE: list[dict[str, Any]] = [
     {"name": "Bo", "age": 40, "tags": ["x"], "at": {"city": "Oslo"}},
@@ -155,8 +155,9 @@ def test_the_output_says_how_many_there_are_and_were() -> None:
 def test_nothing_is_left_of_one_item_in_the_next_and_the_context_stays() -> None:
     """`item` and `index` are gone afterwards, and hide what bears their name only inside."""
     context = {"item": "outer", "list": [1]}
-    data = {"items": "list", "map": "{{ item }}"}
-    assert output("array_filter", data, **context)["items"] == [1]
+    for data in ({"map": "{{ item }}"}, {"where": where("equals", left="{{ item }}", right=1)}):
+        node = compiled("array_filter", items="list", **data)
+        assert node.run(context).output["items"] == [1]
     assert context == {"item": "outer", "list": [1]}
 
 

@@ -96,6 +96,7 @@ def test_what_can_not_work_is_refused_on_save(data: dict[str, Any], path: str, p
         ("2023 366", {"source_format": "%Y %j"}, "date_invalid", "not exist"),
         ("2025-01-01 +09:75", {"source_format": "%F %z"}, "date_invalid", "not exist"),
         ("1" * 200, {"source_format": "%Y%m%d"}, "date_invalid", "the format"),
+        ("2025" + " " * 200 + "1 1", {"source_format": "%Y %m %d"}, "date_invalid", "the format"),
         ("hello", {"source_format": "rfc2822"}, "date_invalid", "mail"),
         ("", {"source_format": "rfc2822"}, "date_invalid", "mail"),
         (1e18, {"source_format": "unix"}, "date_invalid", "years"),

@@ -79,8 +79,8 @@ def test_a_faulty_step_is_refused_by_its_field(data: Any, path: str, says: str) 
 
     async def scenario() -> None:
         sim = Simulated()
+        step = node("s", "trigger_workflow", **data)
         with pytest.raises(DefinitionError) as refused:
-            step = node("s", "trigger_workflow", **data)
             await sim.define([TRIGGER, step], line("start", "s"))
         assert says in refused.value.errors[f"nodes[1].data.{path}"][0]
         await sim.close()

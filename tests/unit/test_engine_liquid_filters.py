@@ -24,6 +24,7 @@ CONTEXT: dict[str, Any] = {
     "big": ["x" * 1000] * 1200,
     "deep": "[" * 65 + "]" * 65,
     "half": "\ud800",
+    "long": "%F" + "-" * 400_000,
 }
 
 
@@ -147,6 +148,7 @@ def test_a_filter_gives_what_it_says(source: str, value: Any) -> None:
         "{{ winter | add_time: 99999999999, 'years' }}",
         "{{ winter | add_time: 'inf', 'days' }}",
         "{{ winter | add_time: 'nan', 'days' }}",
+        "{{ winter | parse_date: long }}",
         "{{ 'soon' | add_time: 1, 'day' }}",
         "{{ trigger | unix }}",
         "{{ 'soon' | unix }}",

@@ -8,7 +8,7 @@ import email.policy
 from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -26,13 +26,20 @@ TO = parse_address("Ann <ann@b.example>")
 
 def email_of(**parts: Any) -> Email:
     """Make a small mail."""
-    return Email(**{"to": (TO,), "subject": "Hello", "text": "one line", **parts})
+    given: dict[str, Any] = {"to": (TO,), "subject": "Hello", "text": "one line", **parts}
+    return Email(**given)
 
 
 def server_of(port: int, **options: Any) -> MailServer:
     """Describe the server of a test."""
-    given = {"host": "127.0.0.1", "port": port, "security": "none", "sender": SENDER}
-    return MailServer(**{**given, **options})
+    given: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": port,
+        "security": "none",
+        "sender": SENDER,
+        **options,
+    }
+    return MailServer(**given)
 
 
 def send(
@@ -60,8 +67,7 @@ def failure(box: Box, mail: Email | None = None, **options: Any) -> NodeError:
 
 def read(content: bytes) -> EmailMessage:
     """Read a mail as a mail program would."""
-    made = email.message_from_bytes(content, policy=email.policy.default)
-    return cast("EmailMessage", made)
+    return email.message_from_bytes(content, policy=email.policy.default)
 
 
 def test_a_mail_arrives_as_it_was_meant() -> None:

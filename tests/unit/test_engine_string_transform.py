@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -348,6 +349,29 @@ def test_what_does_not_work_in_a_run_fails_the_node(
         error = failure("string_transform", data, source=source)
         assert error.code == code
         assert len(error.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("source", "operation"),
+    [
+        ("a" * 10_000, {"op": "replace", "find": "a", "replacement": "b" * 10_000}),
+        ("a" * 10_000, {"op": "regex_replace", "pattern": "a", "replacement": "b" * 10_000}),
+        (["a" * 1000] * 1000, {"op": "join", "separator": "b" * 100_000}),
+    ],
+)
+def test_what_would_be_too_long_is_never_made(source: Any, operation: dict[str, Any]) -> None:
+    """A hundred megabytes that are thrown away again are a hundred megabytes."""
+    tracemalloc.start()
+    try:
+        error = failure(
+            "string_transform",
+            {"source": "{{ source }}", "operations": [operation]},
+            source=source,
+        )
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert error.code == "transform_limit"
 
 
 def test_a_pattern_that_reads_far_ahead_each_time_is_stopped_by_the_clock(

@@ -219,6 +219,7 @@ NAMES = {"propertyNames": {"allOf": [{"pattern": f"a{i}"} for i in range(1000)]}
         ({"items": {"type": "string"}}, list(range(50_000)), None),
         ({"uniqueItems": True}, [{"a": i} for i in range(20_000)], None),
         (ITSELF, nested(10), None),
+        (doubled(21, deeper=False), 1, None),
         (doubled(12, deeper=False), 1, None),
     ],
 )
