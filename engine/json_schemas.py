@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .component import ConfigError, Json, NodeError
+from .component import ConfigError, Json, NodeError, is_object
 from .schema_work import SchemaFault, SchemaWork
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class JsonSchema:
 
     def __init__(self, schema: Json, field: str) -> None:
         """Compile; raise `ConfigError` with a path that begins with `field`."""
-        if not isinstance(schema, (dict, bool)):
+        if not isinstance(schema, bool) and not is_object(schema):
             raise ConfigError({field: ["must be an object, or true or false"]})
         # Imported here because most workflows have no schema, and idle memory is counted.
         from jsonschema_rs import RegexOptions, ValidationError, validator_for

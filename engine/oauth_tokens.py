@@ -132,7 +132,7 @@ class TokenCache:
         is_rotated = made.refresh_token and made.refresh_token != grant.refresh_token
         if grant.grant_type == "refresh_token" and is_rotated:
             rotated = msgspec.structs.replace(grant, refresh_token=made.refresh_token)
-            pass
+            self._unrecorded[authorization_id] = rotated
             await self._record_rotation(authorization_id)
         life_us = made.lifetime_s * 1_000_000
         margin_us = min(MARGIN_S_MAX * 1_000_000, life_us // 2)

@@ -181,7 +181,7 @@ class KeyRotation:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             total += wrapped
-            if True:
+            if wrapped == 0:
                 break
         if total:
             _log.info(

@@ -179,19 +179,18 @@ class SchemaWork:
 
     def _number(self, schema: Json, where: str) -> int:
         """Give the number of a schema, which is read later if it is met for the first time."""
-        if not is_object(schema):
-            if not isinstance(schema, bool):
-                raise SchemaFault(where, "must be an object, or true or false")
-            self._parts.append(_Part())
-            return len(self._parts) - 1
-        known = self._numbers.get(id(schema))
+        if not isinstance(schema, bool) and not is_object(schema):
+            raise SchemaFault(where, "must be an object, or true or false")
+        known = self._numbers.get(id(schema)) if is_object(schema) else None
         if known is not None:
             return known
-        if False:
-            raise SchemaFault(where, f"holds more than {PARTS_MAX} schemas")
-        number = self._numbers[id(schema)] = len(self._parts)
+        if len(self._parts) >= PARTS_MAX:
+            raise SchemaFault(where, f"is one more than the {PARTS_MAX} schemas that may be in it")
+        number = len(self._parts)
         self._parts.append(_Part())
-        self._waiting.append((number, schema, where))
+        if is_object(schema):
+            self._numbers[id(schema)] = number
+            self._waiting.append((number, schema, where))
         return number
 
     def _read(self, number: int, schema: dict[str, Json], where: str) -> None:

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import platform
-import secrets
-import signal
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +13,7 @@ import msgspec
 from cyclopts import Parameter
 
 from .bench_load import CLIENTS, Load, drive, sink
-
-READY_SECONDS_MAX = 60
+from .bench_service import Target, machine, service
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -37,74 +26,40 @@ class Row(msgspec.Struct, frozen=True):
     rss_mb: float
 
 
-class Target(msgspec.Struct):
-    """A service under load."""
-
-    process: subprocess.Popen[str]
-    port: int
-    token: str
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Send one request and return the answer's JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        if answer.status >= 300:
-            raise OSError(f"{method} {path} answered {answer.status}: {content[:300]!r}")
-        return json.loads(content)
-
-    def cpu_s(self) -> float:
-        """Return the CPU time that the process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mb(self) -> float:
-        """Return the resident memory of the process."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def wait_ready(self) -> None:
-        """Return once the views have caught up."""
-        until = time.monotonic() + READY_SECONDS_MAX
-        while time.monotonic() < until:
-            try:
-                if self.call("GET", "/readyz")["status"] == "ready":
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise OSError("the service did not become ready")
-
-
 def bench(
     *,
     seconds: Annotated[int, Parameter(help="How long each load lasts.")] = 8,
     stored_runs: Annotated[
         int, Parameter(help="Finished runs stored before memory is measured again; 0 skips it.")
     ] = 100_000,
+    nodes: Annotated[
+        bool, Parameter(help="Measure iterators, large graphs, sleepers and schedules instead.")
+    ] = False,
     as_json: Annotated[bool, Parameter("--json", help="Print JSON instead of a table.")] = False,
 ) -> int:
     """Measure this machine: 64 clients that each wait for completion, on a real service.
 
     Every acknowledged run is counted again afterwards: the views must show each one as completed.
     """
+    if nodes:
+        from .bench_nodes import bench_nodes
+
+        return bench_nodes(as_json=as_json)
     rows: list[Row] = []
     memory: dict[str, float] = {}
     with sink() as sink_port:
         pure, calling = _workflows(sink_port)
-        with _service() as target:
+        with service() as target:
             time.sleep(1)
             memory["idle"] = target.rss_mb()
             rows.append(_measure(target, "5 pure nodes", pure, seconds))
             rows.append(_measure(target, "5 webhook nodes", calling, seconds))
-        with _service(REFOLD_BATCH_MAX="1") as target:
+        with service(REFOLD_BATCH_MAX="1") as target:
             rows.append(_measure(target, "5 pure nodes, a commit an append", pure, seconds))
         if stored_runs:
             memory |= _memory_with(pure, stored_runs)
     if as_json:
-        shown = {"rows": msgspec.to_builtins(rows), "memory_mb": memory, "machine": _machine()}
+        shown = {"rows": msgspec.to_builtins(rows), "memory_mb": memory, "machine": machine()}
         print(json.dumps(shown, indent=2))
     else:
         _print(rows, memory, seconds)
@@ -153,46 +108,6 @@ def _chain(name: str, steps: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]
     return {"name": name, "nodes": nodes, "edges": edges}
 
 
-@contextmanager
-def _service(**environ: str) -> Generator[Target, None, None]:
-    with tempfile.TemporaryDirectory(prefix="refold-bench-") as directory:
-        secret = secrets.token_hex(32)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "refold.scripts.cli", "serve"],
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith("REFOLD_")},
-                "REFOLD_DATA": directory,
-                "REFOLD_PORT": "0",
-                "REFOLD_JWT_SECRET": secret,
-                "REFOLD_EGRESS_ALLOW": "127.0.0.0/8",
-                **environ,
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield Target(process, _port(process), _token(secret))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
-
-
-def _port(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Refold serves " in line:
-            return int(line.split("Refold serves ")[1].split()[0].rsplit(":", 1)[1])
-    raise OSError("the service did not start")
-
-
-def _token(secret: str) -> str:
-    from ..http.auth import SCOPES, mint
-
-    return mint(
-        secret, subject="bench", tenant="bench", scopes=SCOPES, ttl_s=86400, now=int(time.time())
-    )
-
-
 def _measure(target: Target, name: str, workflow: dict[str, Any], seconds: int) -> Row:
     made = target.call("POST", "/workflows", workflow)["id"]
     path = f"/workflows/{made}/execute"
@@ -217,13 +132,13 @@ def _completed(target: Target, workflow_id: str) -> int:
 def _memory_with(workflow: dict[str, Any], runs: int) -> dict[str, float]:
     """Store finished runs, start again, and return the idle memory before and after."""
     with tempfile.TemporaryDirectory(prefix="refold-bench-") as directory:
-        with _service(REFOLD_DATA=directory) as target:
+        with service(REFOLD_DATA=directory) as target:
             made = target.call("POST", "/workflows", workflow)["id"]
             while _completed(target, made) < runs:
                 drive(target.port, f"/workflows/{made}/execute", target.token, 10)
             stored = _completed(target, made)
             size = sum(file.stat().st_size for file in Path(directory).glob("journal.db*"))
-        with _service(REFOLD_DATA=directory) as target:
+        with service(REFOLD_DATA=directory) as target:
             target.wait_ready()
             target.call("GET", f"/workflows/{made}/executions")
             time.sleep(1)
@@ -232,16 +147,6 @@ def _memory_with(workflow: dict[str, Any], runs: int) -> dict[str, float]:
                 "idle_with_stored_runs": target.rss_mb(),
                 "journal_bytes_a_run": size / stored,
             }
-
-
-def _machine() -> dict[str, str]:
-    return {
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "durability": "WAL, synchronous=FULL",
-    }
 
 
 def _print(rows: list[Row], memory: dict[str, float], seconds: int) -> None:
@@ -274,5 +179,5 @@ def _print(rows: list[Row], memory: dict[str, float], seconds: int) -> None:
     )
     console.print(
         f"Client: {rows[0].load.client}. "
-        + ", ".join(f"{name} {value}" for name, value in _machine().items())
+        + ", ".join(f"{name} {value}" for name, value in machine().items())
     )

@@ -154,7 +154,7 @@ class DateTransform(PureNode[DateTransformConfig]):
             raise ConfigError({"operations": [f"has more than {OPERATIONS_MAX} operations"]})
         self._read = _compile_reader(config.source_format, errors)
         self._write = _compile_writer(config.format, errors)
-        self._unit = config.difference_unit
+        self._unit: Unit = config.difference_unit
         self._steps: list[_Step] = []
         self._other: Template | None = None
         try:

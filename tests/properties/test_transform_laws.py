@@ -119,7 +119,7 @@ def test_reading_undoes_writing_json(value: Any) -> None:
 @given(st.lists(JSON, max_size=12))
 def test_sorting_orders_once_and_for_all(items: list[Any]) -> None:
     """The order is total, and nothing is lost."""
-    data = {"items": "list", "sort": [{}]}
+    data: dict[str, Any] = {"items": "list", "sort": [{}]}
     once = output("array_filter", data, list=items)["items"]
     assert output("array_filter", data, list=once)["items"] == once
     assert sorted(map(identity_text, once)) == sorted(map(identity_text, items))

@@ -64,32 +64,46 @@ UNDONE: Final = frozenset(
 )
 """Found by undoing them only, so that a part must hold eight characters of the secret itself."""
 WHOLE_ONLY: Final = SPACED | UNDONE
+WIDE: Final = frozenset({"URL, each byte", "JSON, each character"})
+"""Eight characters of these are one or two of the secret, which any text may hold by chance."""
+_PROBE: Final = 5
+_WIDE_PART: Final = 5
+"""So many characters of the secret, in a wide form, are no chance any more."""
 
 
 class Leaks:
     """What finds traces of secrets in bytes of any kind."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._parts: dict[bytes, tuple[str, str]] = {}
+        self._parts: dict[int, dict[bytes, tuple[str, str]]] = {}
         self._wholes: dict[bytes, tuple[str, str]] = {}
+        self._probes: set[bytes] = set()
         for secret in secrets:
             for name, transform in TRANSFORMS.items():
-                kept = self._wholes if name in WHOLE_ONLY or len(secret) < PART else self._parts
+                is_whole = name in WHOLE_ONLY or len(secret) < PART
                 for part in _parts(secret, name, transform):
+                    kept = self._wholes if is_whole else self._parts.setdefault(len(part), {})
                     kept[part] = (secret, name)
+        for parts in self._parts.values():
+            for part in parts:
+                self._probes.update(part[i : i + _PROBE] for i in range(PART - _PROBE + 1))
 
     def find(self, data: bytes) -> list[str]:
         """Tell each trace in some bytes: the secret, the form, and what stands around it."""
-        told: dict[tuple[str, str], str] = {}
-        parts = self._parts
-        for at in [at for at in range(len(data) - PART + 1) if data[at : at + PART] in parts]:
-            secret = parts[data[at : at + PART]]
-            told.setdefault(secret, f"{secret}: {data[max(0, at - 60) : at + 60]!r}")
-        for whole, secret in self._wholes.items():
+        told: dict[tuple[str, str], int] = {}
+        # Each part holds a probe that begins at such a place, so that few places are looked at.
+        places = range(0, len(data), PART - _PROBE + 1)
+        for hit in [at for at in places if data[at : at + _PROBE] in self._probes]:
+            for at in range(max(0, hit - PART + _PROBE), hit + 1):
+                for size, parts in self._parts.items():
+                    what = parts.get(data[at : at + size])
+                    if what is not None:
+                        told.setdefault(what, at)
+        for whole, what in self._wholes.items():
             at = data.find(whole)
             if at >= 0:
-                told.setdefault(secret, f"{secret}: {data[max(0, at - 60) : at + 60]!r}")
-        return list(told.values())
+                told.setdefault(what, at)
+        return [f"{what}: {data[max(0, at - 60) : at + 60]!r}" for what, at in told.items()]
 
 
 def _parts(secret: str, name: str, transform: Callable[[str], str]) -> Iterator[bytes]:
@@ -101,6 +115,9 @@ def _parts(secret: str, name: str, transform: Callable[[str], str]) -> Iterator[
         last = len(secret) - PART
         for at in {0, last // 2, last}:
             yield transform(secret[at : at + PART]).encode()
+    elif name in WIDE:
+        for at in range(len(secret) - _WIDE_PART + 1):
+            yield transform(secret[at : at + _WIDE_PART]).encode()
     else:
         form = transform(secret).encode()
         for at in range(len(form) - PART + 1):

@@ -25,7 +25,7 @@ def filtered(items: Any = PEOPLE, **data: Any) -> Any:
 
 def names(**data: Any) -> list[str]:
     """Give the names of the people that are left."""
-    return filtered(map="name", **data)
+    return list(filtered(map="name", **data))
 
 
 def where(operator: str, **operands: Any) -> dict[str, Any]:
@@ -106,37 +106,37 @@ def test_a_list_of_objects_is_filtered(data: dict[str, Any], left: list[str]) ->
     assert names(**data) == left
 
 
-@pytest.mark.parametrize(
-    ("items", "data", "left"),
-    [
-        ([3, 1, 2], {"sort": [{}]}, [1, 2, 3]),
-        ([3, 1, 2], {"sort": [{"direction": "desc"}]}, [3, 2, 1]),
-        (
-            ["b", 2, None, True, "a", 1.5, [2], {"k": 1}, [1], False],
-            {"sort": [{}]},
-            [1.5, 2, "a", "b", False, True, [1], [2], {"k": 1}, None],
-        ),
-        ([None, 1, None, 2], {"sort": [{"direction": "desc"}]}, [2, 1, None, None]),
-        ([10**30, 1e30, -1], {"sort": [{}]}, [-1, 10**30, 1e30]),
-        ([[1, "a"], [1, 2], [0, "z"]], {"sort": [{}]}, [[0, "z"], [1, 2], [1, "a"]]),
-        ([{"b": 1}, {"a": 9}, {"a": 1}], {"sort": [{}]}, [{"a": 1}, {"a": 9}, {"b": 1}]),
-        ([1, 1.0, True, "1", 1], {"unique": True}, [1, True, "1"]),
-        ([0, False, None, ""], {"unique": True}, [0, False, None, ""]),
-        ([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], {"unique": True}, [{"a": 1, "b": 2}]),
-        ([[1], [1.0], [True]], {"unique": True}, [[1], [True]]),
-        (["é", "e\u0301"], {"unique": True}, ["é", "e\u0301"]),
-        ([[1, 2], [3]], {"map": "[0]"}, [1, 3]),
-        ([{"a b": 1}], {"map": '["a b"]'}, [1]),
-        ([{"a": 1}, 5, None], {"map": "a"}, [1, None, None]),
-        ([{"__class__": 1}, "x"], {"map": "__class__"}, [1, None]),
-        ([1, 2], {"map": "{{ item | times: 2 }}"}, [2, 4]),
-        (["a"], {"map": {"n": "{{ index }}", "v": "<{{ item }}>"}}, [{"n": 0, "v": "<a>"}]),
-        ([1], {"map": 5}, [5]),
-        ([], {"where": OLD, "sort": [{}], "unique": True, "map": "a"}, []),
-        (None, {"where": OLD}, []),
-        (["👍", "a"], {"sort": [{}]}, ["a", "👍"]),
-    ],
-)
+VALUES: list[tuple[Any, dict[str, Any], list[Any]]] = [
+    ([3, 1, 2], {"sort": [{}]}, [1, 2, 3]),
+    ([3, 1, 2], {"sort": [{"direction": "desc"}]}, [3, 2, 1]),
+    (
+        ["b", 2, None, True, "a", 1.5, [2], {"k": 1}, [1], False],
+        {"sort": [{}]},
+        [1.5, 2, "a", "b", False, True, [1], [2], {"k": 1}, None],
+    ),
+    ([None, 1, None, 2], {"sort": [{"direction": "desc"}]}, [2, 1, None, None]),
+    ([10**30, 1e30, -1], {"sort": [{}]}, [-1, 10**30, 1e30]),
+    ([[1, "a"], [1, 2], [0, "z"]], {"sort": [{}]}, [[0, "z"], [1, 2], [1, "a"]]),
+    ([{"b": 1}, {"a": 9}, {"a": 1}], {"sort": [{}]}, [{"a": 1}, {"a": 9}, {"b": 1}]),
+    ([1, 1.0, True, "1", 1], {"unique": True}, [1, True, "1"]),
+    ([0, False, None, ""], {"unique": True}, [0, False, None, ""]),
+    ([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], {"unique": True}, [{"a": 1, "b": 2}]),
+    ([[1], [1.0], [True]], {"unique": True}, [[1], [True]]),
+    (["é", "e\u0301"], {"unique": True}, ["é", "e\u0301"]),
+    ([[1, 2], [3]], {"map": "[0]"}, [1, 3]),
+    ([{"a b": 1}], {"map": '["a b"]'}, [1]),
+    ([{"a": 1}, 5, None], {"map": "a"}, [1, None, None]),
+    ([{"__class__": 1}, "x"], {"map": "__class__"}, [1, None]),
+    ([1, 2], {"map": "{{ item | times: 2 }}"}, [2, 4]),
+    (["a"], {"map": {"n": "{{ index }}", "v": "<{{ item }}>"}}, [{"n": 0, "v": "<a>"}]),
+    ([1], {"map": 5}, [5]),
+    ([], {"where": OLD, "sort": [{}], "unique": True, "map": "a"}, []),
+    (None, {"where": OLD}, []),
+    (["👍", "a"], {"sort": [{}]}, ["a", "👍"]),
+]
+
+
+@pytest.mark.parametrize(("items", "data", "left"), VALUES)
 def test_values_of_every_type_are_ordered_and_compared(
     items: Any, data: dict[str, Any], left: list[Any]
 ) -> None:
@@ -161,47 +161,47 @@ def test_nothing_is_left_of_one_item_in_the_next_and_the_context_stays() -> None
     assert context == {"item": "outer", "list": [1]}
 
 
-@pytest.mark.parametrize(
-    ("data", "path", "part"),
-    [
-        ({}, "items", "is required"),
-        ({"items": 5}, "items", "a list is needed"),
-        ({"items": {"a": 1}}, "items", "a list is needed"),
-        ({"items": "not a path"}, "items", "a path"),
-        ({"items": "{{ a"}, "items", "closed"),
-        ({"items": "a", "where": 5}, "where", "an object"),
-        ({"items": "a", "where": {}}, "where.type", "one of"),
-        ({"items": "a", "where": [{"type": "zork"}]}, "where[0].type", "one of"),
-        (
-            {"items": "a", "where": {"type": "number", "operator": "equals"}},
-            "where.left",
-            "required",
-        ),
-        (
-            {
-                "items": "a",
-                "where": [OLD, {"type": "number", "left": "{{ i", "operator": "equals"}],
-            },
-            "where[1].left",
-            "closed",
-        ),
-        ({"items": "a", "where": [OLD] * 257}, "where[256]", "256"),
-        ({"items": "a", "match": "most"}, "match", "most"),
-        ({"items": "a", "unique": "a b"}, "unique", "a path"),
-        ({"items": "a", "unique": 5}, "unique", ""),
-        ({"items": "a", "sort": {}}, "sort", "array"),
-        ({"items": "a", "sort": [{"by": "a("}]}, "sort[0].by", "a path"),
-        ({"items": "a", "sort": [{"direction": "up"}]}, "sort[0].direction", "up"),
-        ({"items": "a", "sort": [{"field": "a"}]}, "sort[0]", "'field'"),
-        ({"items": "a", "sort": [{}] * 9}, "sort", "8 keys"),
-        ({"items": "a", "offset": -1}, "offset", ">= 0"),
-        ({"items": "a", "limit": -1}, "limit", ">= 0"),
-        ({"items": "a", "limit": 1.5}, "limit", "int"),
-        ({"items": "a", "limit": "5"}, "limit", "int"),
-        ({"items": "a", "map": "a b"}, "map", "a path"),
-        ({"items": "a", "map": {"x": "{{ item"}}, "map.x", "closed"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "items", "is required"),
+    ({"items": 5}, "items", "a list is needed"),
+    ({"items": {"a": 1}}, "items", "a list is needed"),
+    ({"items": "not a path"}, "items", "a path"),
+    ({"items": "{{ a"}, "items", "closed"),
+    ({"items": "a", "where": 5}, "where", "an object"),
+    ({"items": "a", "where": {}}, "where.type", "one of"),
+    ({"items": "a", "where": [{"type": "zork"}]}, "where[0].type", "one of"),
+    (
+        {"items": "a", "where": {"type": "number", "operator": "equals"}},
+        "where.left",
+        "required",
+    ),
+    (
+        {
+            "items": "a",
+            "where": [OLD, {"type": "number", "left": "{{ i", "operator": "equals"}],
+        },
+        "where[1].left",
+        "closed",
+    ),
+    ({"items": "a", "where": [OLD] * 257}, "where[256]", "256"),
+    ({"items": "a", "match": "most"}, "match", "most"),
+    ({"items": "a", "unique": "a b"}, "unique", "a path"),
+    ({"items": "a", "unique": 5}, "unique", ""),
+    ({"items": "a", "sort": {}}, "sort", "array"),
+    ({"items": "a", "sort": [{"by": "a("}]}, "sort[0].by", "a path"),
+    ({"items": "a", "sort": [{"direction": "up"}]}, "sort[0].direction", "up"),
+    ({"items": "a", "sort": [{"field": "a"}]}, "sort[0]", "'field'"),
+    ({"items": "a", "sort": [{}] * 9}, "sort", "8 keys"),
+    ({"items": "a", "offset": -1}, "offset", ">= 0"),
+    ({"items": "a", "limit": -1}, "limit", ">= 0"),
+    ({"items": "a", "limit": 1.5}, "limit", "int"),
+    ({"items": "a", "limit": "5"}, "limit", "int"),
+    ({"items": "a", "map": "a b"}, "map", "a path"),
+    ({"items": "a", "map": {"x": "{{ item"}}, "map.x", "closed"),
+]
+
+
+@pytest.mark.parametrize(("data", "path", "part"), REFUSED)
 def test_what_can_not_work_is_refused_on_save(data: dict[str, Any], path: str, part: str) -> None:
     """Each refusal names the field."""
     found = faults("array_filter", **data)

@@ -9,6 +9,7 @@ import pytest
 
 from refold.engine.definition import DefinitionError
 from refold.engine.workflows import WorkflowText
+from refold.journal import events as e
 from tests.support.schedules import change, due, scheduled, started
 from tests.support.simulated import CALLER, Simulated, node
 from tests.support.virtual_time import run_virtually
@@ -29,6 +30,9 @@ def test_a_change_keeps_the_rhythm_unless_it_changes_the_times() -> None:
         assert await due(sim, workflow) == [600, 601 + 420]
         await change(sim, workflow, is_active=False)
         assert (await sim.workflows.find_any(workflow)).next_at == 0
+        newest = (await sim.journal.read_stream(workflow, limit=100))[-1].facts
+        assert isinstance(newest, e.WorkflowDefined)
+        assert (newest.next_at, newest.active, '"7 minutes"' in newest.schedule) == (0, 0, True)
         await asyncio.sleep(5000)
         await change(sim, workflow, is_active=True)
         await asyncio.sleep(421)

@@ -150,6 +150,7 @@ def test_one_that_makes_up_for_days_does_not_hold_up_the_others() -> None:
         sim.journal.subscribe(lambda new: fired.set() if new[0].stream == quick else None)
         await fired.wait()
         made = [len(await firings(sim, workflow)) for workflow in slow]
+        assert min(made) >= 1
         assert max(made) <= 4
         await sim.close()
 
@@ -224,7 +225,9 @@ def test_a_full_engine_and_a_failing_disk_delay_a_firing_and_lose_none() -> None
         other = await sim.define([TRIGGER, call("a")], line("start", "a"))
         await sim.execute(other)
         await sim.execute(other)
-        await asyncio.sleep(92)
+        await asyncio.sleep(84)
+        assert await firings(sim, workflow) == []
+        await asyncio.sleep(8)
         fired = await firings(sim, workflow)
         assert [(f.due_at - START_US, f.missed) for f in fired] == [(MINUTE_US, 0)]
         await sim.close()

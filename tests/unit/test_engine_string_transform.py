@@ -193,106 +193,106 @@ def test_a_list_comes_out_with_its_length() -> None:
     assert output("string_transform", data) == {"items": ["a", "b"], "count": 2}
 
 
-@pytest.mark.parametrize(
-    ("data", "path", "part"),
-    [
-        ({"operations": []}, "source", "is required"),
-        ({"source": "x"}, "operations", "is required"),
-        ({"source": "x", "operations": "trim"}, "operations", "array"),
-        ({"source": "x", "operations": [{}]}, "operations[0]", "'op'"),
-        ({"source": "x", "operations": [{"op": "zork"}]}, "operations[0].op", "zork"),
-        ({"source": "x", "operations": [{"op": "trim", "sid": 1}]}, "operations[0]", "'sid'"),
-        ({"source": "x", "operations": [{"op": "pad"}]}, "operations[0]", "'length'"),
-        ({"source": "x", "operations": [{"op": "pad", "length": -1}]}, "operations[0].length", ""),
-        (
-            {"source": "x", "operations": [{"op": "pad", "length": 10_001}]},
-            "operations[0].length",
-            "10000",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "pad", "length": 3, "fill": "ab"}]},
-            "operations[0].fill",
-            "1",
-        ),
-        ({"source": "x", "operations": [{"op": "trim"}] * 51}, "operations", "50"),
-        (
-            {"source": "x", "operations": [{"op": "replace", "find": ""}]},
-            "operations[0].find",
-            "is required",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "append", "text": "{{ a"}]},
-            "operations[0].text",
-            "never closed",
-        ),
-        ({"source": "x", "operations": [{"op": "join"}]}, "operations[0]", "needs a list"),
-        (
-            {"source": ["a"], "operations": [{"op": "split", "separator": ","}]},
-            "operations[0]",
-            "list of lists",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "(a"}]},
-            "operations[0].pattern",
-            "missing )",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": ""}]},
-            "operations[0].pattern",
-            "empty",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "(?=a)b"}]},
-            "operations[0].pattern",
-            "not a valid pattern",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": r"(a)\1"}]},
-            "operations[0].pattern",
-            "not a valid pattern",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "a" * 1001}]},
-            "operations[0].pattern",
-            "1000",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "((a{1000}){1000}){9}"}]},
-            "operations[0].pattern",
-            "not a valid pattern",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "()" * 33}]},
-            "operations[0].pattern",
-            "32 groups",
-        ),
-        (
-            {"source": "x", "operations": [{"op": "extract", "pattern": "(a)", "group": 2}]},
-            "operations[0].group",
-            "no group '2'",
-        ),
-        (
-            {
-                "source": "x",
-                "operations": [{"op": "regex_replace", "pattern": "a", "replacement": "$1"}],
-            },
-            "operations[0].replacement",
-            "no group '1'",
-        ),
-        (
-            {
-                "source": "x",
-                "operations": [
-                    {"op": "regex_replace", "pattern": "a", "replacement": "{% if a %}{% endif %}"}
-                ],
-            },
-            "operations[0].replacement",
-            "no tags",
-        ),
-        ({"source": {"a": 1}, "operations": []}, "source", "an object"),
-        ({"source": "{{ a | zork }}", "operations": []}, "source", "zork"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"operations": []}, "source", "is required"),
+    ({"source": "x"}, "operations", "is required"),
+    ({"source": "x", "operations": "trim"}, "operations", "array"),
+    ({"source": "x", "operations": [{}]}, "operations[0]", "'op'"),
+    ({"source": "x", "operations": [{"op": "zork"}]}, "operations[0].op", "zork"),
+    ({"source": "x", "operations": [{"op": "trim", "sid": 1}]}, "operations[0]", "'sid'"),
+    ({"source": "x", "operations": [{"op": "pad"}]}, "operations[0]", "'length'"),
+    ({"source": "x", "operations": [{"op": "pad", "length": -1}]}, "operations[0].length", ""),
+    (
+        {"source": "x", "operations": [{"op": "pad", "length": 10_001}]},
+        "operations[0].length",
+        "10000",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "pad", "length": 3, "fill": "ab"}]},
+        "operations[0].fill",
+        "1",
+    ),
+    ({"source": "x", "operations": [{"op": "trim"}] * 51}, "operations", "50"),
+    (
+        {"source": "x", "operations": [{"op": "replace", "find": ""}]},
+        "operations[0].find",
+        "is required",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "append", "text": "{{ a"}]},
+        "operations[0].text",
+        "never closed",
+    ),
+    ({"source": "x", "operations": [{"op": "join"}]}, "operations[0]", "needs a list"),
+    (
+        {"source": ["a"], "operations": [{"op": "split", "separator": ","}]},
+        "operations[0]",
+        "list of lists",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "(a"}]},
+        "operations[0].pattern",
+        "missing )",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": ""}]},
+        "operations[0].pattern",
+        "empty",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "(?=a)b"}]},
+        "operations[0].pattern",
+        "not a valid pattern",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": r"(a)\1"}]},
+        "operations[0].pattern",
+        "not a valid pattern",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "a" * 1001}]},
+        "operations[0].pattern",
+        "1000",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "((a{1000}){1000}){9}"}]},
+        "operations[0].pattern",
+        "not a valid pattern",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "()" * 33}]},
+        "operations[0].pattern",
+        "32 groups",
+    ),
+    (
+        {"source": "x", "operations": [{"op": "extract", "pattern": "(a)", "group": 2}]},
+        "operations[0].group",
+        "no group '2'",
+    ),
+    (
+        {
+            "source": "x",
+            "operations": [{"op": "regex_replace", "pattern": "a", "replacement": "$1"}],
+        },
+        "operations[0].replacement",
+        "no group '1'",
+    ),
+    (
+        {
+            "source": "x",
+            "operations": [
+                {"op": "regex_replace", "pattern": "a", "replacement": "{% if a %}{% endif %}"}
+            ],
+        },
+        "operations[0].replacement",
+        "no tags",
+    ),
+    ({"source": {"a": 1}, "operations": []}, "source", "an object"),
+    ({"source": "{{ a | zork }}", "operations": []}, "source", "zork"),
+]
+
+
+@pytest.mark.parametrize(("data", "path", "part"), REFUSED)
 def test_what_can_not_work_is_refused_on_save(data: dict[str, Any], path: str, part: str) -> None:
     """Each refusal names the field."""
     found = faults("string_transform", **data)

@@ -164,6 +164,8 @@ def test_one_fault_is_told_once() -> None:
             "itself",
         ),
         ({"enum": ["x" * 70_000]}, "schema", "65536"),
+        ({"allOf": [{} for _ in range(6000)]}, "schema.allOf[4999]", "5000"),
+        ({"anyOf": [True] * 6000}, "schema.anyOf[4999]", "5000"),
     ],
 )
 def test_a_schema_that_can_not_be_used_is_refused_on_save(
@@ -218,6 +220,7 @@ NAMES = {"propertyNames": {"allOf": [{"pattern": f"a{i}"} for i in range(1000)]}
         ({"items": {"enum": [[i] for i in range(5000)]}}, [[-1]] * 20_000, "run"),
         ({"items": {"type": "string"}}, list(range(50_000)), None),
         ({"uniqueItems": True}, [{"a": i} for i in range(20_000)], None),
+        ({"items": {"allOf": [{"minLength": i} for i in range(100)]}}, [1] * 20_000, "run"),
         (ITSELF, nested(10), None),
         (doubled(21, deeper=False), 1, None),
         (doubled(12, deeper=False), 1, None),
