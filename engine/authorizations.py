@@ -265,6 +265,16 @@ class Authorizations:
                 return _decode_grant(text)
         raise NodeError(MISSING, "There is no such authorization.")
 
+    def check_kept(self, authorization_id: str) -> None:
+        """Refuse a grant that was deleted since it was read.
+
+        Raises:
+            NodeError: it was.
+        """
+        state = self._states.get(authorization_id)
+        if state is not None and not state.exists:
+            raise NodeError(MISSING, "There is no such authorization.")
+
     async def record_rotation(self, authorization_id: str, grant: Grant) -> None:
         """Store the grant with its new refresh token, and erase the key of the old one."""
 

@@ -108,7 +108,7 @@ def _address(address: Address) -> str:
         shown = name
     else:
         escaped = re.sub(r'(["\\])', r"\\\1", name)
-        shown = name
+        shown = f'"{escaped}"'
     return f"{shown}\r\n <{address.addr_spec}>"
 
 

@@ -39,6 +39,10 @@ class GrantStore(Protocol):
         """Return a grant; raise `NodeError` where it can't be used any more."""
         ...
 
+    def check_kept(self, authorization_id: str) -> None:
+        """Raise `NodeError` where a grant was deleted since it was read."""
+        ...
+
     async def record_rotation(self, authorization_id: str, grant: Grant) -> None:
         """Make a grant with a new refresh token durable."""
         ...
@@ -134,6 +138,7 @@ class TokenCache:
             rotated = msgspec.structs.replace(grant, refresh_token=made.refresh_token)
             self._unrecorded[authorization_id] = rotated
             await self._record_rotation(authorization_id)
+        self._store.check_kept(authorization_id)
         life_us = made.lifetime_s * 1_000_000
         margin_us = min(MARGIN_S_MAX * 1_000_000, life_us // 2)
         # Counted from before the question, so that a slow answer makes no token live longer.

@@ -158,7 +158,7 @@ class SealedItems:
             event = self._wrapped(facts.item_version, again)
             return Commit([StreamWrite(stream, version, [event], meta)])
 
-        await self._journal.append(build())
+        await self._erase(build, [key_at], stream, "key rotated", meta)
         return True
 
     def _wrapped(self, item_version: int, wrapped: str) -> NewEvent:

@@ -26,12 +26,19 @@ def fold(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-def forms_of(secret: str) -> set[str]:
-    """Give the folded forms of a secret, those aside that only differ in case."""
+def forms_of(secret: str, *, wide: bool = True) -> set[str]:
+    """Give the folded forms of a secret, those aside that only differ in case.
+
+    Without `wide`, those are left out in which each character is escaped.
+    """
     raw = secret.encode(errors="replace")
     forms = {secret, secret[::-1], secret.upper(), secret.lower(), raw.hex()}
     forms.update(_escaped(secret, raw))
     forms.update(_base64(raw))
+    if wide:
+        units = secret.encode("utf-16-be", errors="replace")
+        forms.add("%" + raw.hex("%"))
+        forms.add("\\u" + units.hex("_", 2).replace("_", "\\u"))
     return {folded for form in forms if len(folded := fold(form)) >= SHORT_MIN}
 
 
@@ -39,20 +46,12 @@ def _escaped(text: str, raw: bytes) -> Iterator[str]:
     yield quote(raw, safe="")
     yield quote(raw)
     yield quote_plus(raw)
-    yield "".join(f"%{byte:02x}" for byte in raw)
     escaped = json.dumps(text)[1:-1]
     yield escaped
     yield escaped.replace("/", "\\/")
     yield json.dumps(text, ensure_ascii=False)[1:-1]
-    yield "".join(f"\\u{unit:04x}" for unit in _utf16(text))
     yield html.escape(text)
     yield html.escape(text).replace("&#x27;", "&#39;")
-
-
-def _utf16(text: str) -> Iterator[int]:
-    raw = text.encode("utf-16-be", errors="replace")
-    for at in range(0, len(raw), 2):
-        yield raw[at] << 8 | raw[at + 1]
 
 
 def _base64(raw: bytes) -> Iterator[str]:

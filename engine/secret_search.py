@@ -12,8 +12,9 @@ of others, who may send a secret back in any form. Found are, for each secret:
 A text is searched as it is and with its escapes undone, so that it doesn't matter which of its
 characters a sender escaped.
 
-It is quick because a text is probed at each third place only: eight characters in a row that
-belong to a form hold six that begin at such a place. Only round a hit it looks at all of them.
+A vault is searched for as a whole. In one of more than some 50,000 characters, of its longest
+secrets only parts from 21 characters on are found (`secret_index.py`): all else would take
+gigabytes.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from typing import TYPE_CHECKING, Final
 
 from .component import Json, NodeError, Outcome, is_list, is_object
 from .secret_forms import LONG_MIN, SHORT_MIN, fold, forms_of
+from .secret_index import DenseParts, Range, SparseParts, WholeForms
 from .secrets import MASK
 
 if TYPE_CHECKING:
     from .secret_source import TenantSecrets
 
-_GRAM: Final = 6
-_STRIDE: Final = LONG_MIN - _GRAM + 1
+DENSE_MAX: Final = 400_000
+"""How many pieces of forms one search may hold for parts of eight characters: some 40 MB."""
+HELD_MAX: Final = 1_000_000
+"""How many the searches of all tenants may hold; beyond it the oldest are made anew on use."""
 _PASSES_MAX: Final = 8
 _LAYERS_MAX: Final = 3
 """How often escapes are undone, one inside the other."""
-_TENANTS_MAX: Final = 256
 
 _ESCAPE = re.compile(
     r"%(?:[0-7][0-9a-f]|[c-f][0-9a-f](?:%[89ab][0-9a-f]){1,3})"
@@ -50,34 +53,43 @@ _LETTERS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _SPACED_HEX = re.compile(r"([ :-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){6,}(?![0-9a-f])")
 """Hex with separators, from the second byte on. Fewer bytes make up times and addresses."""
-_Range = tuple[int, int]
 
 
 class SecretSearch:
     """What looks for a set of secrets; made once for many texts, and never changed."""
 
-    __slots__ = ("_grams", "_tokens", "_whole")
+    __slots__ = ("_dense", "_sparse", "_tokens", "_whole")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        grams: set[str] = set()
+        self._dense, self._sparse = DenseParts(), SparseParts()
         whole: set[str] = set()
-        tokens: set[str] = set()
-        for text in set(texts):
+        tokens: list[str] = []
+        # The longest come last: should there be too much to hold, theirs are the longest parts.
+        for text in sorted(set(texts), key=lambda text: (len(text), text)):
             # What is made of the mask's own character can't be told from a mask.
             if not text.strip("*"):
                 continue
             if len(text) >= LONG_MIN:
-                for form in forms_of(text):
-                    grams.update(form[at : at + _GRAM] for at in range(len(form) - _GRAM + 1))
+                if self._dense.size < DENSE_MAX:
+                    for form in forms_of(text):
+                        self._dense.add(form)
+                else:
+                    # Where each character is escaped it is found by undoing that.
+                    for form in forms_of(text, wide=False):
+                        self._sparse.add(form)
             elif len(text) >= SHORT_MIN:
                 whole |= forms_of(text)
             else:
                 before = r"(?<![0-9A-Za-z_])" if text[0].isalnum() else ""
                 after = r"(?![0-9A-Za-z_])" if text[-1].isalnum() else ""
-                tokens.add(f"{before}{re.escape(text)}{after}")
-        self._grams = frozenset(grams)
-        self._whole = tuple(sorted(whole, key=len, reverse=True))
-        self._tokens = re.compile("|".join(sorted(tokens))) if tokens else None
+                tokens.append(f"{before}{re.escape(text)}{after}")
+        self._whole = WholeForms(whole)
+        self._tokens = re.compile("|".join(tokens)) if tokens else None
+
+    @property
+    def size(self) -> int:
+        """How many pieces of text are held, at some 95 bytes each."""
+        return self._dense.size + self._sparse.size + self._whole.size
 
     def mask_text(self, text: str) -> str:
         """Return a text with `***` in the place of whatever is found."""
@@ -128,7 +140,7 @@ class SecretSearch:
             masked[name] = self._masked(item, marks)
         return masked
 
-    def _ranges(self, text: str) -> list[_Range]:
+    def _ranges(self, text: str) -> list[Range]:
         folded = fold(text)
         ranges = self._find(folded)
         if self._tokens is not None:
@@ -139,35 +151,13 @@ class SecretSearch:
                 ranges.append((start, found.end()))
         return ranges + self._find_escaped(folded)
 
-    def _find(self, folded: str) -> list[_Range]:
+    def _find(self, folded: str) -> list[Range]:
         """Find what is there in a folded text, in no order."""
-        ranges: list[_Range] = []
-        for form in self._whole:
-            at = folded.find(form)
-            while at >= 0:
-                ranges.append((at, at + len(form)))
-                at = folded.find(form, at + 1)
-        grams = self._grams
-        if not grams:
-            return ranges
-        end = 0
-        last = len(folded) - _GRAM
-        for hit in [at for at in range(0, last + 1, _STRIDE) if folded[at : at + _GRAM] in grams]:
-            if hit < end:
-                continue
-            left = right = hit
-            while left > 0 and folded[left - 1 : left - 1 + _GRAM] in grams:
-                left -= 1
-            while right < last and folded[right + 1 : right + 1 + _GRAM] in grams:
-                right += 1
-            end = right + 1
-            if right + _GRAM - left >= LONG_MIN:
-                ranges.append((left, right + _GRAM))
-        return ranges
+        return self._whole.find(folded) + self._dense.find(folded) + self._sparse.find(folded)
 
-    def _find_escaped(self, folded: str) -> list[_Range]:
+    def _find_escaped(self, folded: str) -> list[Range]:
         """Find what escapes hide, layer by layer; give its places in the text itself."""
-        ranges: list[_Range] = []
+        ranges: list[Range] = []
         layers: list[_Layer] = []
         while len(layers) < _LAYERS_MAX and (layer := _unescape(folded)) is not None:
             layers.append(layer)
@@ -258,7 +248,7 @@ def _unescaped(escape: str) -> str:
         return escape
 
 
-def _cover(text: str, ranges: Sequence[_Range]) -> str:
+def _cover(text: str, ranges: Sequence[Range]) -> str:
     """Put a mask over ranges, one over those that touch."""
     pieces: list[str] = []
     at = -1
@@ -288,12 +278,24 @@ class SecretSearches:
         if known is None or known[0] != generation:
             texts = secrets.all_texts()
             known = self._made[tenant] = (generation, SecretSearch(texts) if texts else None)
-            while len(self._made) > _TENANTS_MAX:
-                self._made.popitem(last=False)
+            self._made.move_to_end(tenant)
+            self._shrink()
         self._made.move_to_end(tenant)
         if revealed and not revealed.issubset(secrets.all_texts()):
             return SecretSearch({*secrets.all_texts(), *revealed})
         return known[1]
+
+    def _shrink(self) -> None:
+        """Forget the searches that were used longest ago, if all together hold too much."""
+        # A search for nothing is forgotten too some time, though it costs next to nothing.
+        held = sum(_cost(search) for _, search in self._made.values())
+        while held > HELD_MAX and len(self._made) > 1:
+            _, (_, search) = self._made.popitem(last=False)
+            held -= _cost(search)
+
+
+def _cost(search: SecretSearch | None) -> int:
+    return 10 + (search.size if search is not None else 0)
 
 
 def masked_result(result: Outcome | NodeError, search: SecretSearch | None) -> Outcome | NodeError:

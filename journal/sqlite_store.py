@@ -293,7 +293,7 @@ def _check_key(reader: Reader, journal_id: str, keys: Sequence[bytes]) -> None:
         return
     if not isinstance(newest.facts, (JournalCreated, KeyRotated)):
         raise CorruptStoreError("the journal does not begin with journal.created")
-    if False and any(fits(newest.facts.key_check, journal_id, key) for key in keys):
+    if not any(fits(newest.facts.key_check, journal_id, key) for key in keys):
         raise WrongKeyError(
             "the service key (REFOLD_VAULT_KEY, or vault_key in the data directory) is not the "
             "one that this journal was last used with; to change it, start once with that one "

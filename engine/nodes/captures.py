@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 from ..component import ConfigError, NodeError
@@ -132,7 +133,7 @@ def _after_character(raw: bytes, at: int) -> int:
 
 def _compile(source: str, ignore_case: bool) -> Any:
     # Imported here because few workflows need it, and it costs memory from then on.
-    import re2
+    re2: Any = import_module("re2")
 
     options = re2.Options()
     options.max_mem = MEMORY_MAX

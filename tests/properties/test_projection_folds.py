@@ -157,6 +157,64 @@ def test_the_first_decisive_event_says_what_a_later_failure_is(
         assert logged.fetchone() == (status,)
 
 
+R, A = "running", "awaiting_ui_interaction"
+ASK = {"iteration": "", "node": "ask"}
+FORM = e.NodeStarted(attempt=1, component="form", effect_key="", started_at=1, **ASK)
+CALL = e.NodeStarted(
+    attempt=1, component="webhook", effect_key="k", iteration="", node="call", started_at=1
+)
+EACH = msgspec.structs.replace(CALL, component="iterator", node="each")
+ASKED = e.InteractionRequested(due_at=0, requested_at=1, **ASK)
+ANSWERED = e.InteractionSubmitted(action="ok", submitted_at=1, **ASK)
+FORM_DONE = msgspec.structs.replace(kit.succeeded("ask"), component="form")
+CALL_DONE = msgspec.structs.replace(kit.succeeded("call"), component="webhook")
+EACH_DONE = msgspec.structs.replace(kit.succeeded("each"), component="iterator")
+FORM_ENDED = msgspec.structs.replace(kit.interrupted("ask"), component="form")
+
+
+def inside(facts: e.NodeStarted | e.NodeSucceeded) -> e.Facts:
+    """Put an event into an iterator's item."""
+    return msgspec.structs.replace(facts, iteration="3.0")
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [(FORM, R), (ASKED, A), (ANSWERED, R), (FORM_DONE, R), (kit.COMPLETED, "completed")],
+        [(FORM, R), (ASKED, A), (FORM_DONE, R)],
+        [(FORM, R), (ASKED, A), (e.RunCancelRequested(code="x"), A), (FORM_ENDED, R)],
+        [(CALL, R), (FORM, R), (ASKED, R), (CALL_DONE, A), (CALL, R), (CALL_DONE, A)],
+        [(CALL, R), (FORM, R), (ASKED, R), (kit.node_failed("call", retried=1), R), (CALL, R)],
+        [(FORM, R), (ASKED, A), (kit.succeeded("pure"), A), (kit.node_failed("pure"), A)],
+        [(EACH, R), (FORM, R), (ASKED, A), (inside(CALL), R), (inside(CALL_DONE), A)],
+        [(FORM, R), (ASKED, A), (EACH, A), (CALL, R), (inside(CALL_DONE), R), (CALL_DONE, A)],
+        [(FORM, R), (ASKED, A), (FORM_DONE, R), (FORM, R), (ASKED, A), (EACH_DONE, A)],
+    ],
+)
+def test_a_run_awaits_people_while_a_form_is_open_and_nothing_is_at_work(
+    life: list[tuple[e.Facts, str]],
+) -> None:
+    """The single run, the list of that moment, and the list as of that moment later say so."""
+    history = kit.History()
+    history.request(kit.WORKFLOWS[0], "execute", "")
+    run = history.runs[0]
+    steps: list[tuple[e.Facts, str]] = [(kit.STARTED, R), *life]
+    for facts, _ in steps:
+        history.add(run, facts, has_body=True)
+    expected = ["pending", *(status for _, status in steps)]
+    lengths = range(1, len(history.events) + 1)
+    folded = [run_state.fold(run, history.events[:length]).status for length in lengths]
+    assert folded == expected
+    shown: list[str] = []
+    for length in lengths:
+        with kit.generation_of(RunsProjection(), history.events[:length]) as connection:
+            shown.append(run_rows(connection, kit.WORKFLOWS[0])[0].status)
+    assert shown == expected
+    with kit.generation_of(RunsProjection(), history.events) as connection:
+        row = run_rows(connection, kit.WORKFLOWS[0])[0]
+    assert [as_of(row, length).status for length in lengths] == expected
+
+
 @given(kit.histories())
 def test_each_workflow_row_says_what_the_fold_of_its_stream_says(events: list[Recorded]) -> None:
     """The list shows exactly the workflows that exist, as their newest version says."""

@@ -23,15 +23,19 @@ secrets = st.sampled_from(
 )
 plain = st.sampled_from(["t.a", "t.b", "t.n", "'x'", "2", "nil", "t.none", "t.ref"])
 values = secrets | plain
-filters = st.builds(
-    lambda name, arguments: f" | {name}{': ' if arguments else ''}{', '.join(arguments)}",
-    st.sampled_from(FILTERS),
-    st.lists(values, max_size=2),
-)
-expressions = st.builds(
-    lambda value, chain: value + "".join(chain), values, st.lists(filters, max_size=3)
-)
-outputs = expressions.map(lambda expression: f"{{{{ {expression} }}}}")
+
+
+def _filter(name: str, arguments: list[str]) -> str:
+    return f" | {name}{': ' if arguments else ''}{', '.join(arguments)}"
+
+
+def _expression(value: str, chain: list[str]) -> str:
+    return value + "".join(chain)
+
+
+filters = st.builds(_filter, st.sampled_from(FILTERS), st.lists(values, max_size=2))
+expressions = st.builds(_expression, values, st.lists(filters, max_size=3))
+outputs = st.builds("{{{{ {} }}}}".format, expressions)
 texts = st.sampled_from([" ", "text ", "{", '"', "\\", REFERENCE, f" {REFERENCE} ", "}", "é"])
 leaves = outputs | texts
 
@@ -70,14 +74,14 @@ def _is_clean(value: object) -> bool:
 @given(templates, templates)
 def test_nothing_of_a_secret_is_recorded(first: str, second: str) -> None:
     """In no template, at no leaf of a value or document, and in no text of a failure."""
-    compilers = (
-        lambda: compile_text(first, "f"),
-        lambda: compile_value({"a": [first, {"b": second}], "c": 1}, "f"),
-        lambda: compile_json_text(f'{{"a": "{first}", "{second}": [1]}}', "f"),
-    )
-    for compiler in compilers:
+    document = f'{{"a": "{first}", "{second}": [1]}}'
+    for compiler, source in (
+        (compile_text, first),
+        (compile_value, {"a": [first, {"b": second}], "c": 1}),
+        (compile_json_text, document),
+    ):
         try:
-            template = compiler()
+            template: Template = compiler(source, "f")  # type: ignore[operator]
         except ConfigError:
             continue
         recorded, failure = _rendered(template, masked(**DATA))

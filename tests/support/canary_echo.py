@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from tests.support.canary_forms import TRANSFORMS, WHOLE_ONLY
@@ -66,7 +66,11 @@ def _line(request: Request, size: int = 3000) -> str:
 
 
 def _json(request: Request) -> bytes:
-    value = {"echo": request.echoes, "n": 7, "deep": [{form[:99]: 1} for form in request.echoes]}
+    value: dict[str, Any] = {
+        "echo": request.echoes,
+        "n": 7,
+        "deep": [{form[:99]: 1} for form in request.echoes],
+    }
     value["nested"] = json.dumps(request.echoes)
     return _answer("200 OK", ["Content-Type: application/json"], json.dumps(value).encode())
 

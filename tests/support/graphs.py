@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from refold.engine.limits import Limits
 from tests.support.simulated import Reply, call, digest, edge, node
 
-Kind = Literal["call", "text", "condition", "delay", "broken", "terminate"]
+Kind = Literal["call", "text", "condition", "delay", "broken", "terminate", "loop"]
 NODES_MAX = 8
 EDGES_MAX = 12
 TRIGGER = "n0"
@@ -26,6 +26,8 @@ FAILURES = {
     "http_503": "Webhook request failed: 503 Service Unavailable",
     "type_mismatch": "Operand 'left' is a string that holds no number, one is needed",
 }
+ITEMS = ("first", "second")
+"""What every iterator runs over, one after the other."""
 LIMITS = Limits(run_seconds_max=1e6, node_seconds_max=1e4)
 
 
@@ -88,7 +90,9 @@ class Case:
 
     def script(self, failing: Collection[str]) -> dict[str, list[Reply]]:
         """Return what the endpoint does in a world where these calls fail for good."""
-        return {spec.name: _replies(spec, spec.name in failing) for spec in self.specs}
+        replies = {spec.name: _replies(spec, spec.name in failing) for spec in self.specs}
+        loops = [spec.name for spec in self.specs if spec.kind == "loop"]
+        return replies | {inner_call(name): replies[name] for name in loops}
 
     def upstream(self, name: str) -> set[str]:
         """Return the nodes that lead to a node."""
@@ -98,6 +102,16 @@ class Case:
     def downstream(self, name: str) -> set[str]:
         """Return the nodes that a node leads to."""
         return {spec.name for spec in self.specs if name in self.upstream(spec.name)}
+
+
+def inner_call(name: str) -> str:
+    """Return the call that an iterator makes for each item."""
+    return f"{name}_c"
+
+
+def owner_of(node_: str) -> str:
+    """Return the node of the definition's own graph that a node stands in."""
+    return node_.partition("_")[0]
 
 
 def expect(
@@ -144,6 +158,8 @@ def _perform(spec: Spec, seen: dict[str, Any], fails: bool) -> Expected:
         left = "yes" if spec.choice else "no"
         output = {"result": spec.choice, "left": left, "operator": "equals", "right": "yes"}
         return Expected("succeeded", "true" if spec.choice else "false", output)
+    if spec.kind == "loop":
+        return Expected("succeeded", output=_loop_output(spec, seen, fails or spec.gives_up))
     received: dict[str, Any] = {}
     if spec.kind == "broken":
         code = "type_mismatch"
@@ -156,6 +172,21 @@ def _perform(spec: Spec, seen: dict[str, Any], fails: bool) -> Expected:
     outcome: Literal["tolerated", "failed"] = "tolerated" if spec.tolerates else "failed"
     error = {"code": code, "message": FAILURES[code], "attempt": spec.attempts}
     return Expected(outcome, output={"error": error, **received})
+
+
+def _loop_output(spec: Spec, seen: dict[str, Any], fails: bool) -> dict[str, Any]:
+    if fails:
+        error = {"node_id": inner_call(spec.name), "code": "http_503"}
+        errors = [
+            {"index": i, **error, "message": FAILURES["http_503"]} for i, _ in enumerate(ITEMS)
+        ]
+        return {"results": [None for _ in ITEMS], "errors": errors}
+    answers = [
+        {"node": inner_call(spec.name), "digest": digest({"item": item, "seen": seen})}
+        for item in ITEMS
+    ]
+    results = [{"at": index, "body": answer} for index, answer in enumerate(answers)]
+    return {"results": results, "errors": []}
 
 
 def _replies(spec: Spec, fails: bool) -> list[Reply]:
@@ -172,6 +203,13 @@ def _write(spec: Spec, names: list[str]) -> dict[str, Any]:
     match spec.kind:
         case "call":
             return call(spec.name, seen, **policy)
+        case "loop":
+            name = inner_call(spec.name)
+            shown = {"at": "{{ index }}", "body": f"{{{{ {name}.body }}}}"}
+            show = node(f"{spec.name}_x", "text_transform", template=shown)
+            ask = call(name, {"item": "{{ item }}", **seen}, **policy)
+            body: dict[str, Any] = {"nodes": [ask, show], "edges": [edge(name, show["id"])]}
+            return node(spec.name, "iterator", items=list(ITEMS), **body)
         case "text":
             return node(spec.name, "text_transform", template=seen, **policy)
         case "delay":
@@ -198,7 +236,7 @@ def payload(case: Case) -> dict[str, Any]:
 
 
 CALLS: list[Kind] = ["call"] * 6
-KINDS: list[Kind] = [*CALLS, "text", "condition", "condition", "delay", "broken"]
+KINDS: list[Kind] = [*CALLS, "loop", "text", "condition", "condition", "delay", "broken"]
 
 
 @st.composite
@@ -219,7 +257,11 @@ def cases(draw: st.DrawFn, *, terminates: bool = False) -> Case:
         ways_in = tuple((f"n{s}", _handle(draw, specs.get(f"n{s}"))) for s in sources)
         edges_left -= len(ways_in)
         specs[name] = replace(_spec(draw, name, kind, index), ways_in=ways_in)
-    calls = [spec.name for spec in specs.values() if spec.kind == "call" and not spec.gives_up]
+    calls = [
+        spec.name
+        for spec in specs.values()
+        if spec.kind in ("call", "loop") and not spec.gives_up
+    ]
     count = min(draw(st.sampled_from([1, 2, 2, 0])), len(calls))
     faulty = draw(st.permutations(calls))[:count]
     return Case(tuple(specs.values()), frozenset(faulty))
@@ -227,11 +269,11 @@ def cases(draw: st.DrawFn, *, terminates: bool = False) -> Case:
 
 def _spec(draw: st.DrawFn, name: str, kind: Kind, index: int) -> Spec:
     can_fail = kind in ("call", "broken")
-    attempts = draw(st.sampled_from([1, 1, 2, 3])) if can_fail else 1
-    failures = draw(st.integers(0, attempts - 1)) if kind == "call" else 0
+    attempts = draw(st.sampled_from([1, 1, 2, 3])) if can_fail or kind == "loop" else 1
+    failures = draw(st.integers(0, attempts - 1)) if kind in ("call", "loop") else 0
     # What fails in every world is mostly tolerated, or few runs would ever complete.
     tolerates = can_fail and draw(st.sampled_from([True, kind == "broken", False]))
-    if kind == "call" and tolerates and draw(st.integers(0, 5)) == 0:
+    if (kind == "loop" or (kind == "call" and tolerates)) and draw(st.integers(0, 5)) == 0:
         failures = attempts
     own = 8**index / 1e6
     seconds = round(20 * draw(st.integers(1, 20)) + own, 6)

@@ -44,7 +44,7 @@ class Life:
         """Do one of the things that can happen now."""
         # What a resume copies is over before the run starts.
         is_settled = set(self._phases.values()) <= {_OVER}
-        if not self._is_started and is_settled and choose(["start", "replay"]) == "start":
+        if not self._is_started and is_settled and choose(["start"] * 3 + ["replay"]) == "start":
             self._is_started = True
             self._add(kit.STARTED)
             return
@@ -154,12 +154,13 @@ def lives(draw: st.DrawFn) -> list[Recorded]:
     def choose(names: Sequence[str]) -> str:
         return names[draw(numbers) % len(names)]
 
-    total = draw(st.integers(1, 3))
+    total = draw(st.integers(1, 2))
     running: list[Life] = []
     for _ in range(total):
         history.request(draw(st.sampled_from(kit.WORKFLOWS)), "execute", "")
-        # Few places, so that a form is often all that is left open.
-        places = draw(st.lists(st.sampled_from(PLACES), min_size=1, max_size=4, unique=True))
+        # A form and few other places, so that a form is often all that is left open.
+        others = st.lists(st.sampled_from(PLACES), max_size=2)
+        places = [(draw(st.sampled_from(ITERATIONS)), "ask"), *draw(others)]
         running.append(Life(history, history.runs[-1], places))
     for _ in range(draw(st.integers(1, 60))):
         history.at += draw(st.integers(0, 2))

@@ -135,19 +135,34 @@ def test_a_grant_that_a_workflow_holds_stays(tmp_path: Path) -> None:
 
 
 def test_a_grant_that_is_deleted_while_it_is_renewed_is_gone(tmp_path: Path) -> None:
-    """The new refresh token is not recorded in a stream that has ended."""
+    """The new refresh token is not recorded in a stream that has ended, nor its token used."""
 
     async def script(at: Scene) -> None:
         at.server.rotates = True
         at.server.held = asyncio.Event()
         auth = await at.store(**REFRESH)
+        await at.grants.find("acme", auth)
         caller = asyncio.create_task(at.token(auth))
         await at.server.heard.wait()
         await at.grants.delete(CALLER, auth)
         at.server.held.set()
-        await asyncio.gather(caller, return_exceptions=True)
+        assert await code_of(caller) == "authorization_missing"
         assert (await at.types(auth))[-1] == "authorization.deleted"
         assert await code_of(at.token(auth)) == "authorization_missing"
+
+    play(tmp_path, script)
+
+
+def test_what_a_deletion_leaves_in_memory_is_dropped(tmp_path: Path) -> None:
+    """Neither a token nor a refresh token that could not be recorded outlives its grant."""
+
+    async def script(at: Scene) -> None:
+        auth = await at.store()
+        await at.token(auth)
+        cache: Any = at.grants._tokens  # pyright: ignore[reportPrivateUsage]
+        assert list(cache._held) == [auth]
+        await at.grants.delete(CALLER, auth)
+        assert not cache._held
 
     play(tmp_path, script)
 

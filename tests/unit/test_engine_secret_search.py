@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import time
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.engine.component import NodeError, Outcome
-from refold.engine.secret_search import SecretSearch, SecretSearches, masked_result
+from refold.engine.secret_index import SPARSE_MIN, SparseParts
+from refold.engine.secret_search import (
+    DENSE_MAX,
+    HELD_MAX,
+    SecretSearch,
+    SecretSearches,
+    masked_result,
+)
 from tests.support.canary_forms import SHIFTED, SPACED, TRANSFORMS, UNDONE
 from tests.support.secret_kit import FixedSecrets
 
@@ -90,21 +99,21 @@ def test_texts_side_by_side_are_covered_by_one_mask_and_parts_of_two_by_two() ->
     assert search.mask_text("defghij0123") == "defghij0123"
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ({"a": [LONG, 1, None, True]}, {"a": ["***", 1, None, True]}),
-        ({LONG: 1, f"{LONG}x": 2, "b": 3}, {"***": 1, "***x": 2, "b": 3}),
-        ({f"{LONG}": 1, LONG.upper(): 2}, {"***": 1, "*** (2)": 2}),
-        ([4815162, 4815162342, 48151.6234, -4815162342], [4815162, "***", 48151.6234, "***"]),
-        ([20, "20", "no 20", 2020], [20, "***", "no ***", 2020]),
-        ([7710, "7710", 17710.5], ["***", "***", "***"]),
-        (["", {}, [], {"": ""}], ["", {}, [], {"": ""}]),
-        ("x" + LONG, "x***"),
-        (4815162342, "***"),
-        (None, None),
-    ],
-)
+VALUES: list[tuple[Any, Any]] = [
+    ({"a": [LONG, 1, None, True]}, {"a": ["***", 1, None, True]}),
+    ({LONG: 1, f"{LONG}x": 2, "b": 3}, {"***": 1, "***x": 2, "b": 3}),
+    ({f"{LONG}": 1, LONG.upper(): 2}, {"***": 1, "*** (2)": 2}),
+    ([4815162, 4815162342, 48151.6234, -4815162342], [4815162, "***", 48151.6234, "***"]),
+    ([20, "20", "no 20", 2020], [20, "***", "no ***", 2020]),
+    ([7710, "7710", 17710.5], ["***", "***", "***"]),
+    (["", {}, [], {"": ""}], ["", {}, [], {"": ""}]),
+    ("x" + LONG, "x***"),
+    (4815162342, "***"),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("value", "shown"), VALUES)
 def test_json_is_masked_in_texts_keys_and_numbers(value: Any, shown: Any) -> None:
     """A number can be a secret too, if it has four digits; keys stay apart."""
     search = SecretSearch([LONG, "4815162342", "20", "7710"])
@@ -205,3 +214,57 @@ def test_the_result_of_a_call_is_masked_in_all_its_parts() -> None:
     )  # fmt: skip
     assert shown.__cause__ is None
     assert shown.__traceback__ is None
+
+
+ALPHABET = st.text("abc", min_size=SPARSE_MIN, max_size=60)
+
+
+@given(ALPHABET, st.integers(0, 60), TEXTS, TEXTS, st.lists(ALPHABET, max_size=3))
+def test_sparse_parts_find_what_they_promise(
+    form: str, at: int, before: str, after: str, others: list[str]
+) -> None:
+    """Each part of 21 characters and more, whatever else is alike."""
+    at = min(at, len(form) - SPARSE_MIN)
+    part = form[at : at + SPARSE_MIN + at % 5]
+    index = SparseParts()
+    for made in (form, *others):
+        index.add(made)
+    covered: set[int] = set()
+    for start, end in index.find(f"{before}{part}{after}{form}"):
+        covered.update(range(start, end))
+    assert covered >= set(range(len(before), len(before) + len(part)))
+    assert covered >= {len(before) + len(part) + len(after) + i for i in range(len(form))}
+
+
+def test_of_a_large_vault_the_longest_secrets_are_found_by_longer_parts() -> None:
+    """Short ones by eight characters still, and nothing takes gigabytes."""
+    dice = random.Random(7)
+    long = ["".join(dice.choices(string.ascii_letters, k=2000)) for _ in range(60)]
+    search = SecretSearch([LONG, *long])
+    assert DENSE_MAX < search.size < 2 * DENSE_MAX
+    assert search.mask_text(f"a {LONG[2:10]} b") == "a *** b"
+    for secret in long:
+        assert search.mask_text(f"a {secret[900:921]} b") == "a *** b"
+        for name in ("base64", "hex", "URL, each byte", "JSON, each character", "reversed"):
+            assert search.mask_text(f"a {TRANSFORMS[name](secret)} b") == "a *** b"
+
+
+def test_many_short_secrets_are_found_as_few_are() -> None:
+    """The way to look for them is another one, and what is found is the same."""
+    secrets = [f"{n:04x}-{n % 10}" for n in range(0, 65536, 400)]
+    search = SecretSearch(secrets)
+    text = " ".join(f"x{secret}y" for secret in secrets)
+    assert search.mask_text(text) == " ".join("x***y" for _ in secrets)
+    assert search.mask_text(WORDS) == WORDS
+
+
+def test_searches_are_forgotten_before_they_hold_too_much() -> None:
+    """The oldest first, and never the one that is asked for."""
+    searches = SecretSearches()
+    dice = random.Random(8)
+    texts = ["".join(dice.choices(string.ascii_letters, k=900)) for _ in range(250)]
+    vaults = [FixedSecrets(dict(zip(texts[n::5], texts[n::5], strict=True)), n) for n in range(5)]
+    made = [searches.of(f"org-{n}", vault) for n, vault in enumerate(vaults)]
+    assert sum(search.size for search in made if search) > HELD_MAX
+    assert searches.of("org-4", vaults[4]) is made[4]
+    assert searches.of("org-0", vaults[0]) is not made[0]

@@ -9,6 +9,7 @@ import pytest
 from refold.engine.component import ConfigError, NodeError
 from refold.engine.nodes.control import Delay, DelayConfig, Terminate, TerminateConfig
 from refold.engine.nodes.transforms import TextTransform, TextTransformConfig
+from tests.support.shaping_kit import failure, faults
 
 CONTEXT: dict[str, Any] = {"t": {"n": 5, "s": "Bo", "l": [1], "o": {"k": 1}, "neg": -1}}
 
@@ -38,6 +39,54 @@ def test_a_faulty_template_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         TextTransform(TextTransformConfig(template={"a": ["{{ b"]}))
     assert list(caught.value.errors) == ["template.a[0]"]
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "part"),
+    [
+        ({}, "template", "is required"),
+        ({"template": "x", "is_response": "yes"}, "is_response", "bool"),
+        ({"template": {"a": ["{{ b"]}}, "template.a[0]", "closed"),
+        ({"template": "{{ a | zork }}"}, "template", "zork"),
+        ({"template": "{% include 'x' %}"}, "template", "include"),
+        ({"template": "x" * 70_000 + "{{ a }}"}, "template", "65536"),
+    ],
+)
+def test_a_transform_that_can_not_work_is_refused_on_save(
+    data: dict[str, Any], path: str, part: str
+) -> None:
+    """Each refusal names the field."""
+    found = faults("text_transform", **data)
+    assert list(found) == [path]
+    assert part in found[path][0]
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        (
+            "{% for i in (1..9999) %}{% for j in (1..9999) %}{% endfor %}{% endfor %}",
+            "template_limit",
+        ),
+        ("{{ big }}{{ big }}", "template_limit"),
+        (["{{ big }}", "{{ big }}"], "template_limit"),
+        ("{{ big | divided_by: 0 }}", "template_error"),
+    ],
+)
+def test_a_transform_that_makes_too_much_fails(template: Any, code: str) -> None:
+    """Loop bombs and huge values end in a failure with a code."""
+    error = failure("text_transform", {"template": template}, big="x" * 200_000)
+    assert error.code == code
+    assert "template" in error.message.lower()
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ t.__class__ }}", "{{ t.s.__class__.__mro__ }}", "{{ __builtins__ }}"]
+)
+def test_a_transform_sees_no_attributes(template: str) -> None:
+    """Values are JSON, whose fields are all that a path can name."""
+    node = TextTransform(TextTransformConfig(template=template))
+    assert node.run(CONTEXT).output == {"value": None}
 
 
 def test_a_transform_can_be_the_response() -> None:
