@@ -28,6 +28,7 @@ import msgspec
 
 from .egress import EgressRules, OutboundError, Target, invalid_request, parse_target
 from .fault_text import silence_log
+from .secrets import PrivateHeader
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
@@ -202,7 +203,7 @@ class OutboundClient:
             status, location = answer
             following = _redirect_target(target, location)
             if following.origin != target.origin:
-                headers = [pair for pair in headers if not is_credential_name(pair[0])]
+                headers = [pair for pair in headers if not _stays(pair)]
             if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
                 method, body = "GET", None
                 headers = [pair for pair in headers if pair[0].lower() not in _BODY_HEADERS]
@@ -349,6 +350,10 @@ def check_request(method: str, headers: Headers, body: bytes | None) -> None:
         raise OutboundError(
             "request_too_large", f"The body is larger than {REQUEST_BYTES_MAX} bytes."
         )
+
+
+def _stays(header: tuple[str, str]) -> bool:
+    return isinstance(header, PrivateHeader) or is_credential_name(header[0])
 
 
 def _redirect_target(target: Target, location: str) -> Target:

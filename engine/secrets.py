@@ -131,6 +131,12 @@ def check_given(value: object) -> None:
         raise NodeError(SECRET_MISSING, "The vault itself is no secret: write 'vault.<name>'.")
 
 
+class PrivateHeader(tuple[str, str]):
+    """A header, name and value, that holds a secret: it is sent to no other origin."""
+
+    __slots__ = ()
+
+
 def split_references(text: str) -> list[tuple[str, str]]:
     """Cut a configured text at its `vlt_…` ids: pieces of text, and of `output` that looks one up.
 

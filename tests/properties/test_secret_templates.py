@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -75,13 +76,14 @@ def _is_clean(value: object) -> bool:
 def test_nothing_of_a_secret_is_recorded(first: str, second: str) -> None:
     """In no template, at no leaf of a value or document, and in no text of a failure."""
     document = f'{{"a": "{first}", "{second}": [1]}}'
-    for compiler, source in (
+    compilers: list[tuple[Callable[[Any, str], Template], Any]] = [
         (compile_text, first),
         (compile_value, {"a": [first, {"b": second}], "c": 1}),
         (compile_json_text, document),
-    ):
+    ]
+    for compiler, source in compilers:
         try:
-            template: Template = compiler(source, "f")  # type: ignore[operator]
+            template = compiler(source, "f")
         except ConfigError:
             continue
         recorded, failure = _rendered(template, masked(**DATA))
