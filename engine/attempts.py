@@ -19,6 +19,7 @@ from .component import (
     IteratorPlan,
     Json,
     NodeError,
+    PureNode,
     TriggerNode,
     WaitNode,
 )
@@ -74,6 +75,8 @@ class Attempts:
             trigger_type = self._state.origin.trigger_type
             return node.start(self._payload, trigger_type, self._state.run_id)
         context = scope.context(step.node)
+        if isinstance(node, PureNode):
+            return node.run(context)
         if isinstance(node, EffectNode):
             key = decider.effect_key(self._state, place)
             self._note_started(place, step, number, now, key, node.prepare(context))
@@ -92,8 +95,6 @@ class Attempts:
             shown = {"items": plan.items, "concurrency": plan.concurrency}
             self._note_started(place, step, number, now, "", shown)
             return plan
-        else:
-            return node.run(context)
         return None
 
     def _begin_wait(self, place: Place, step: Step, number: int, now: int, wanted_us: int) -> None:

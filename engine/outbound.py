@@ -26,9 +26,9 @@ from urllib.parse import urljoin
 
 import msgspec
 
+from .credentials import is_credential_name, is_private
 from .egress import EgressRules, OutboundError, Target, invalid_request, parse_target
 from .fault_text import silence_log
-from .secrets import PrivateHeader
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
@@ -72,19 +72,7 @@ _OWN_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
-_CREDENTIAL_NAMES = frozenset(
-    {"auth", "authorization", "cookie", "proxy-authorization", "set-cookie", "sig", "x-auth"}
-)
-_CREDENTIAL_PARTS = ("token", "secret", "password", "key", "credential", "signature")
 _BODY_HEADERS = frozenset({"content-type", "content-encoding", "content-language"})
-
-
-def is_credential_name(name: str) -> bool:
-    """Say whether a header or query parameter of this name is masked and kept to its origin."""
-    plain = name.lower()
-    if plain == "idempotency-key":
-        return False
-    return plain in _CREDENTIAL_NAMES or any(part in plain for part in _CREDENTIAL_PARTS)
 
 
 class OutboundResponse(msgspec.Struct, frozen=True):
@@ -203,7 +191,7 @@ class OutboundClient:
             status, location = answer
             following = _redirect_target(target, location)
             if following.origin != target.origin:
-                headers = [pair for pair in headers if not _stays(pair)]
+                headers = [pair for pair in headers if not is_private(pair)]
             if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
                 method, body = "GET", None
                 headers = [pair for pair in headers if pair[0].lower() not in _BODY_HEADERS]
@@ -350,10 +338,6 @@ def check_request(method: str, headers: Headers, body: bytes | None) -> None:
         raise OutboundError(
             "request_too_large", f"The body is larger than {REQUEST_BYTES_MAX} bytes."
         )
-
-
-def _stays(header: tuple[str, str]) -> bool:
-    return isinstance(header, PrivateHeader) or is_credential_name(header[0])
 
 
 def _redirect_target(target: Target, location: str) -> Target:

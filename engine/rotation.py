@@ -89,7 +89,7 @@ class KeyRotation:
             self.identity = await self._unwrapped(event.body_at)
         if fitting[0] != primary:
             await self._announce(primary)
-            _log.info("the service key is now %s", self._keyring.key_id)
+            _log.info("the service key is now %s", self._key_id)
 
     async def rotate(self, key: bytes) -> None:
         """Make a key that is kept safely the journal's, while everything goes on.
@@ -100,7 +100,7 @@ class KeyRotation:
         self.refuse_while_running()
         self._keyring.make_primary(key)
         await self._announce(key)
-        _log.info("the service key is now %s", self._keyring.key_id)
+        _log.info("the service key is now %s", self._key_id)
 
     def refuse_while_running(self) -> None:
         """Refuse another change of key before this one is through.
@@ -133,13 +133,17 @@ class KeyRotation:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    @property
+    def _key_id(self) -> str:
+        return self._keyring.key_id
+
     async def _announce(self, key: bytes) -> None:
         """Append `key.rotated`; what the key before it could open of this is erased with it."""
         newest = await self._journal.key_event()
         assert newest is not None, "a journal that was opened says which key it has"
         wrapped = self._keyring.wrap(*_IDENTITY_PLACE, self.identity)
         facts = e.KeyRotated(
-            key_check=key_check(self._journal.id, key), key_id=self._keyring.key_id
+            key_check=key_check(self._journal.id, key), key_id=self._key_id
         )
         said = NewEvent(self._ids.new(), facts, wrapped.encode())
         await self._erasures.append(
@@ -166,27 +170,20 @@ class KeyRotation:
     async def _rewrap_all(
         self, sealed: SealedItems, index: KeyIndex, on_done: Callable[[], None] | None
     ) -> None:
-        total = 0
         while True:
             try:
                 wrapped, unreadable = await self._pass(sealed, index)
+                break
             except StoreClosedError:
                 return
             except (ProjectionError, ConflictError):
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
             except Exception:
                 # A full disk, say: it is tried again for as long as the service runs.
                 _log.exception("data keys could not be wrapped anew")
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            total += wrapped
-            if wrapped == 0:
-                break
-        if total:
-            _log.info(
-                "%d data keys were put under the service key %s", total, sealed.keyring.key_id
-            )
+        if wrapped:
+            _log.info("the last %d data keys are under the service key %s", wrapped, self._key_id)
         if unreadable:
             _log.error(
                 "%d secrets are under a service key that is not here; start with it in "
@@ -197,7 +194,11 @@ class KeyRotation:
             on_done()
 
     async def _pass(self, sealed: SealedItems, index: KeyIndex) -> tuple[int, int]:
-        """Wrap what is listed as of now; returns how many that were, and how many can't be."""
+        """Wrap what is listed as of now; returns how many that were, and how many can't be.
+
+        No data key comes under an earlier service key after `key.rotated`, so one pass that
+        meets no conflict is enough.
+        """
         await index.wait_for(self._journal.head)
         after = wrapped = unreadable = 0
         while rows := await index.keys_under_others(sealed.keyring.key_id, after, PAGE):

@@ -55,11 +55,13 @@ class MaskedVault:
 class RevealingVault:
     """The vault as a call sees it that is about to be sent."""
 
-    __slots__ = ("_revealed", "_secrets")
+    __slots__ = ("_revealed", "_secrets", "given")
 
     def __init__(self, secrets: TenantSecrets) -> None:
         self._secrets = secrets
         self._revealed: set[str] = set()
+        self.given = 0
+        """How often a secret was given away: what is rendered meanwhile holds one."""
 
     @property
     def revealed(self) -> frozenset[str]:
@@ -76,6 +78,7 @@ class RevealingVault:
             shown = reference[:_NAME_SHOWN_MAX]
             raise NodeError(SECRET_MISSING, f"The vault has no secret '{shown}': {why}.")
         self._revealed.add(text)
+        self.given = 1
         return text
 
 
@@ -125,16 +128,16 @@ def is_masked(context: Mapping[str, Json]) -> bool:
     return isinstance(context.get(ROOT), MaskedVault)
 
 
+def secrets_given(context: Mapping[str, Json]) -> int:
+    """Say how often a context has given a secret away so far."""
+    vault = context.get(ROOT)
+    return vault.given if isinstance(vault, RevealingVault) else 0
+
+
 def check_given(value: object) -> None:
     """Refuse the vault itself as a value: only its items are values."""
     if isinstance(value, RevealingVault):
         raise NodeError(SECRET_MISSING, "The vault itself is no secret: write 'vault.<name>'.")
-
-
-class PrivateHeader(tuple[str, str]):
-    """A header, name and value, that holds a secret: it is sent to no other origin."""
-
-    __slots__ = ()
 
 
 def split_references(text: str) -> list[tuple[str, str]]:

@@ -174,7 +174,7 @@ def _checked(app: App, struct: type[S], raw: Any) -> S:
             app.authoring.check(nodes, edges)
         except DefinitionError as error:
             errors = error.errors | errors
-    if struct is wire.WorkflowCreate:
+    if struct is wire.WorkflowCreate or {"schedule_type", "schedule_value"} <= raw.keys():
         errors = check_schedule(raw.get("schedule_type"), raw.get("schedule_value")) | errors
     if made is None or errors:
         raise DefinitionError(errors)

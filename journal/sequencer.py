@@ -151,7 +151,7 @@ class Sequencer:
             ConflictError, ResourceInUseError, RequestReusedError, InvalidCommitError: see
             `Journal.append`.
         """
-        _check(commit, position)
+        erases = _check(commit, position)
         earlier = self._requested_before(commit.request, at) or self._repeated(commit)
         if earlier is not None:
             return earlier
@@ -163,7 +163,7 @@ class Sequencer:
                 raise ResourceInUseError(resource, holder)
         for write in commit.writes:
             self._expect(write.stream, write.expected_version)
-        place = check_erasure(commit, self._ledger.bodied)
+        place = check_erasure(commit, self._ledger.bodied) if erases else None
         rows: list[Row] = []
         heads: dict[str, Head] = {}
         for write in commit.writes:
@@ -245,11 +245,13 @@ class Sequencer:
         return Row(event, entry, salt, new.body, new.subject)
 
 
-def _check(commit: Commit, position: int) -> None:
+def _check(commit: Commit, position: int) -> bool:
     """Refuse what no rows can be made of, before anything is looked up.
 
-    One such commit must never take down the group that it waits in.
+    One such commit must never take down the group that it waits in. Returns whether it says or
+    wants that bodies are erased.
     """
+    erases, has_subject = bool(commit.erased), False
     streams = {write.stream for write in commit.writes}
     if not streams or len(streams) < len(commit.writes):
         raise InvalidCommitError("a commit needs writes, one a stream")
@@ -263,10 +265,11 @@ def _check(commit: Commit, position: int) -> None:
                 raise InvalidCommitError("a replayed body needs its commitment and its position")
             if new.body is not None and new.payload:
                 raise InvalidCommitError("an event has a body of its own or a replayed one")
-    if commit.request is not None or any(
-        new.subject is not None for write in commit.writes for new in write.events
-    ):
+            erases = erases or type(new.facts) is e.PayloadErased
+            has_subject = has_subject or new.subject is not None
+    if commit.request is not None or has_subject:
         _check_unhashed(commit)
+    return erases
 
 
 def _check_unhashed(commit: Commit) -> None:

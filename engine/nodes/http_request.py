@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..component import ConfigError, Context, Json, NodeError, is_list, is_object
+from ..credentials import PrivateHeader
 from ..egress import invalid_request
 from ..outbound import (
     REQUEST_BYTES_MAX,
@@ -18,6 +19,7 @@ from ..outbound import (
     check_request,
     is_credential_name,
 )
+from ..secrets import secrets_given
 from ..templates import Template, compile_json_text, compile_text, compile_value
 
 MASK = "***"
@@ -66,8 +68,13 @@ class HeaderTemplates:
                     self.media_type = header.value
 
     def render(self, context: Context) -> list[tuple[str, str]]:
-        """Render each value."""
-        return [(name, value.render_text(context).strip()) for name, value in self._headers]
+        """Render each value; what holds a secret is a `PrivateHeader`."""
+        headers: list[tuple[str, str]] = []
+        for name, value in self._headers:
+            given = secrets_given(context)
+            header = (name, value.render_text(context).strip())
+            headers.append(PrivateHeader(header) if secrets_given(context) > given else header)
+        return headers
 
 
 class BodyTemplate:

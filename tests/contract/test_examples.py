@@ -214,7 +214,7 @@ def test_an_order_is_told_to_all_three_and_the_newsletter_may_fail(
     assert reply.status == 202
     ended = followed(user, reply.headers["x-run-id"])
     assert ended["status"] == "completed"
-    assert stage.town.heard("POST /books") == [{"order": "A-17", "sum": "25.5"}]
+    assert stage.town.heard("POST /books") == [{"order": "A-17", "sum": 25.5}]
     counts = [len(stage.town.heard(f"POST /{name}")) for name in ("warehouse", "news", "shop")]
     assert counts == [3, 2, 1]
     assert stage.town.heard("POST /shop/orders/A-17/progress") == [

@@ -306,6 +306,7 @@ def test_faults_of_fields_and_of_the_definition_come_together(api: Service, clie
         "is_active": "yes",
         "colour": "red",
         "schedule_type": "interval",
+        "schedule_value": "soon",
     }
     with nothing_written(api):
         errors = refused(client.post("/workflows", text), 422, "parameter_invalid")

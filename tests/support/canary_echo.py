@@ -119,14 +119,18 @@ def _wrongly_zipped(request: Request) -> bytes:
     return _answer("200 OK", ["Content-Encoding: gzip"], _line(request).encode())
 
 
+def _repeated(request: Request, size: int) -> bytes:
+    text = " ".join(request.echoes).encode()
+    return (text * (size // len(text) + 1))[:size]
+
+
 def _too_large(request: Request) -> bytes:
-    body = (" ".join(request.echoes) * LARGE)[: LARGE + 5]
-    return _answer("200 OK", [], body.encode())
+    return _answer("200 OK", [], _repeated(request, LARGE + 5))
 
 
 def _large(request: Request) -> bytes:
     # Beyond what a node may put out, within what is read.
-    return _answer("200 OK", [], (" ".join(request.echoes) * LARGE)[: LARGE // 3].encode())
+    return _answer("200 OK", [], _repeated(request, LARGE // 3))
 
 
 def _bad_status(request: Request) -> bytes:

@@ -221,7 +221,7 @@ def test_a_disk_that_refuses_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_views_that_are_behind_hold_the_change_up_and_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a list nobody knows whether a data key is left, so the old key is still needed."""
     monkeypatch.setattr("refold.engine.rotation.RETRY_SECONDS", 0.0)
@@ -241,6 +241,7 @@ def test_views_that_are_behind_hold_the_change_up_and_no_more(
         assert done == [True]
 
     play(scenario)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_journal_without_what_its_keys_need_is_refused() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from refold.engine.errors import InvalidError, StateError
 from refold.engine.secret_source import SecretsUnavailableError
 from refold.engine.vault import ItemChange
-from refold.journal.journal import Commit, Metadata, RequestKey
+from refold.journal.journal import Body, Commit, Metadata, RequestKey
 from refold.projections.vault_state import VaultItem
-from tests.support.journal_kit import START_US, FakeClock
+from tests.support.journal_kit import START_US, FakeClock, opened
 from tests.support.vault_kit import CALLER, HOUR_US, OTHER, VaultRoom, play, vault_room
 
 
@@ -149,6 +153,42 @@ def test_what_is_committed_while_a_tenant_is_loaded_is_not_missed() -> None:
         ]
 
     play(scenario)
+
+
+def test_what_changes_while_its_body_is_read_is_read_again() -> None:
+    """Otherwise the secret of before would stay until the next change."""
+
+    async def scenario(room: VaultRoom, clock: FakeClock) -> None:
+        item = (await room.made("token", "first")).item
+        fresh = await vault_room(room.journal, clock)
+        await fresh.vault.secrets("acme")
+        await room.vault.change(CALLER, item.id, ItemChange(secret="second"))
+        read, pending = room.journal.read_bodies, ["third"]
+
+        async def slow(positions: Sequence[int]) -> dict[int, Body]:
+            bodies = await read(positions)
+            if pending:
+                await room.vault.change(CALLER, item.id, ItemChange(secret=pending.pop()))
+            return bodies
+
+        room.journal.read_bodies = slow  # type: ignore[method-assign]
+        assert (await fresh.vault.secrets("acme")).reveal("token") == "third"
+
+    play(scenario)
+
+
+def test_many_deletions_at_once_wait_for_their_turn(tmp_path: Path) -> None:
+    """All of them want the next version of `sys`: without turns most would give up."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        async with opened(tmp_path, clock) as journal:
+            room = await vault_room(journal, clock)
+            items = [(await room.made(f"item-{n}")).item for n in range(150)]
+            await asyncio.gather(*(room.vault.delete(CALLER, item.id) for item in items))
+            assert await room.vault.items("acme") == []
+
+    asyncio.run(main())
 
 
 def test_a_body_that_was_erased_hides_its_item_s_name_and_secret() -> None:

@@ -204,6 +204,34 @@ def test_a_refused_redirect_does_not_tell_where_it_led(location: str) -> None:
     assert "canary" not in error.message
 
 
+def test_a_redirect_to_another_origin_gets_no_header_with_a_secret() -> None:
+    """Whatever the header is called: the author named one receiver."""
+    seen: list[dict[str, str]] = []
+
+    async def scenario() -> Outcome | NodeError:
+        async def collect(request: web.Request) -> web.Response:
+            seen.append(dict(request.headers))
+            return web.Response(text="ok")
+
+        async with serving(collect) as other:
+
+            async def lead(request: web.Request) -> web.Response:
+                seen.append(dict(request.headers))
+                return web.Response(status=307, headers={"Location": other})
+
+            async with serving(lead) as base:
+                headers = [
+                    {"key": "X-Plain", "value": f"v1 {REFERENCE}"},
+                    {"key": "X-Again", "value": "{{ vault.key | sha256 }}"},
+                    {"key": "X-Open", "value": "{{ base }}"},
+                ]
+                return await called(base, SECRETS, url="{{ base }}/", headers=headers)
+
+    assert isinstance(asyncio.run(scenario()), Outcome)
+    names = {"X-Plain", "X-Again", "X-Open"}
+    assert [names & set(headers) for headers in seen] == [names, {"X-Open"}]
+
+
 def test_the_log_of_the_http_library_says_nothing() -> None:
     """It would quote the name of a cookie that it can't read, which may be anything."""
 
