@@ -78,7 +78,7 @@ class RevealingVault:
             shown = reference[:_NAME_SHOWN_MAX]
             raise NodeError(SECRET_MISSING, f"The vault has no secret '{shown}': {why}.")
         self._revealed.add(text)
-        self.given = 1
+        self.given += 1
         return text
 
 

@@ -236,8 +236,8 @@ class Vault:
             faults["name"] = [f"must not begin with {ID_PREFIX}, as ids do"]
         if secret is not None and not 0 < len(secret) <= SECRET_LENGTH_MAX:
             faults["secret"] = [f"must have 1 to {SECRET_LENGTH_MAX} characters"]
-        if expires_at and expires_at <= self._clock.now_us():
-            faults["expires_at"] = ["must lie in the future"]
+        if expires_at and not self._clock.now_us() < expires_at <= e.INTEGER_MAX:
+            faults["expires_at"] = ["must lie in the future, and before the year 2255"]
         if faults:
             path, (fault, *_) = next(iter(faults.items()))
             raise InvalidError(f"{path} {fault}.", faults)

@@ -17,7 +17,7 @@ from ..journal import ids
 from ..journal.envelope import Recorded
 from ..journal.errors import ConflictError
 from ..journal.journal import Journal
-from ..projections.workflow_state import WorkflowState, evolve, fold
+from ..projections.workflow_state import WorkflowState, evolve, evolved, fold
 from .copying import read_whole
 from .definition import Definition, compile_definition
 from .errors import InvalidError, NotFoundError, StateError
@@ -166,7 +166,8 @@ class Workflows:
         for event in events:
             state = self._states.get(event.stream)
             if state is not None and event.version == state.version + 1:
-                evolve(state, event)
+                # Who was given the state decides by what it said then, and guards its version.
+                self._states[event.stream] = evolved(state, event)
 
 
 def check_payload(definition: Definition, payload: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ async def create(app: App, call: Call) -> Answer:
         call.caller,
         name=wanted.name,
         secret=wanted.secret,
-        expires_at=read_time("expires_at", wanted.expires_at) or 0,
+        expires_at=_expiry(wanted.expires_at),
         request=request,
     )
     item = made.item
@@ -58,7 +58,7 @@ async def change(app: App, call: Call) -> Answer:
     changes = ItemChange(
         name=None if wanted.name is UNSET else wanted.name,
         secret=None if wanted.secret is UNSET else wanted.secret,
-        expires_at=None if expires_at is UNSET else read_time("expires_at", expires_at) or 0,
+        expires_at=None if expires_at is UNSET else _expiry(expires_at),
     )
     return answer(200, _shown(await app.vault.change(call.caller, call.params["itemId"], changes)))
 
@@ -83,6 +83,12 @@ async def rotate(app: App, call: Call) -> Answer:
             headers={"Retry-After": "1"},
         ) from error
     return answer(202, wire.KeyRotated(key_id))
+
+
+def _expiry(text: str | None) -> int:
+    """Read an expiry, 0 for never; the epoch itself is as much in the past as any time before."""
+    at = read_time("expires_at", text)
+    return 0 if at is None else at or 1
 
 
 def _shown(item: Item) -> wire.VaultItem:

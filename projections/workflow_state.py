@@ -59,6 +59,13 @@ def fold(workflow_id: str, events: Iterable[Recorded]) -> WorkflowState:
     return state
 
 
+def evolved(state: WorkflowState, event: Recorded) -> WorkflowState:
+    """Return the state past one event of its stream, and leave this one as it is."""
+    made = msgspec.structs.replace(state, versions=list(state.versions))
+    evolve(made, event)
+    return made
+
+
 def evolve(state: WorkflowState, event: Recorded) -> None:
     """Bring the state past one event of its stream."""
     state.version = event.version

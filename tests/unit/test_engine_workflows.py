@@ -194,3 +194,33 @@ def test_another_tenant_s_workflow_is_unknown() -> None:
             await sim.authoring.change(Caller("other", "eve", "r"), workflow, renamed, None)
 
     run_virtually(scenario())
+
+
+def test_a_run_never_starts_by_a_version_that_was_replaced_while_it_was_being_read() -> None:
+    """What was found is guarded as it was found, however long the definition takes to read."""
+
+    async def scenario() -> None:
+        sim = Simulated()
+        workflow = await sim.define([TRIGGER], [])
+        sim.journal.commit_seconds = 0
+        read_bodies = sim.journal.read_bodies
+        changed = asyncio.Event()
+
+        async def slowly(positions: Sequence[int]) -> dict[int, Body]:
+            found = await read_bodies(positions)
+            if not changed.is_set():
+                changed.set()
+                await sim.authoring.change(CALLER, workflow, switched_off, None)
+            return found
+
+        sim.journal.read_bodies = slowly  # type: ignore[method-assign]
+        with pytest.raises(StateError, match="not active"):
+            await sim.execute(workflow)
+        await sim.close()
+
+    run_virtually(scenario())
+
+
+def switched_off(text: WorkflowText) -> WorkflowText:
+    """Make a workflow inactive."""
+    return msgspec.structs.replace(text, is_active=False)
