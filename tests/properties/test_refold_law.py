@@ -27,6 +27,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from hypothesis import strategies as st
 
+from refold.engine.component import is_object
 from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from tests.support.graphs import (
@@ -238,7 +239,7 @@ async def check_resume(
 
 def did_fail(node: Expected) -> bool:
     """Say whether a kept node's calls failed: tolerated, or reported item by item."""
-    reports = isinstance(node.output, dict) and bool(node.output.get("errors"))
+    reports = is_object(node.output) and bool(node.output.get("errors"))
     return node.outcome == "tolerated" or reports
 
 

@@ -258,9 +258,7 @@ def cases(draw: st.DrawFn, *, terminates: bool = False) -> Case:
         edges_left -= len(ways_in)
         specs[name] = replace(_spec(draw, name, kind, index), ways_in=ways_in)
     calls = [
-        spec.name
-        for spec in specs.values()
-        if spec.kind in ("call", "loop") and not spec.gives_up
+        spec.name for spec in specs.values() if spec.kind in ("call", "loop") and not spec.gives_up
     ]
     count = min(draw(st.sampled_from([1, 2, 2, 0])), len(calls))
     faulty = draw(st.permutations(calls))[:count]

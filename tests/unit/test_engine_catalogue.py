@@ -15,9 +15,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "manual_trigger": {},
     "webhook_trigger": {"input_schema": {"type": "object"}},
     "sync_request_trigger": {},
+    "schedule_trigger": {"timezone": "Europe/Rome", "payload": {"team": "ops"}},
     "workflow_trigger": {},
     "event_trigger": {"event_type": "order.*"},
     "webhook": {"url": "https://example.com/{{ trigger.id }}"},
+    "altostrat_api": {"endpoint": "/sites/{{ trigger.id }}"},
+    "send_email": {"to": "ann@mail.example", "subject": "Hi", "text": "{{ trigger.text }}"},
     "delay": {"duration": 5},
     "terminate": {"status": "failed"},
     "text_transform": {"template": "Hi {{ trigger.name }}"},
@@ -38,6 +41,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "switch": {"value": "{{ a }}", "cases": [{"handle": "x", "equals": 1}]},
     "form": {"fields": [{"name": "reason"}], "actions": [{"id": "approve"}], "timeout": 60},
+    "iterator": {"items": "trigger.items", "nodes": [{"id": "a", "type": "terminate"}]},
+    "trigger_workflow": {"workflow_id": f"fl_{'a' * 26}", "input": {"n": "{{ trigger.n }}"}},
 }
 
 
@@ -92,6 +97,11 @@ def test_the_component_is_named_by_the_data_or_the_type(
         ("delay", {"duration": None}, ["duration"]),
         ("manual_trigger", {"input_schema": {"type": "no"}}, ["input_schema.type"]),
         ("manual_trigger", {"input_schema": []}, ["input_schema"]),
+        ("schedule_trigger", {"timezone": "Mars/Base"}, ["timezone"]),
+        ("altostrat_api", {"endpoint": "https://other.example/"}, ["endpoint"]),
+        ("send_email", {"to": "ann", "subject": "x", "text": "y"}, ["to"]),
+        ("iterator", {"items": "not a path", "nodes": []}, ["items", "nodes"]),
+        ("trigger_workflow", {"workflow_id": "{{ trigger.id }}"}, ["workflow_id"]),
         ("nobody", {}, ["componentId"]),
     ],
 )  # fmt: skip

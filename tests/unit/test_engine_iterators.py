@@ -154,7 +154,11 @@ def test_iterators_nest_and_see_the_items_around_them() -> None:
         leaf = text("x", "{{ outer.item.name }}-{{ item }}-{{ index }}")
         inner = each("inner", [leaf], items="{{ item.of }}")
         outer = each("outer", [inner], mode="parallel")
-        lists = [{"name": "a", "of": [1, 2]}, {"name": "b", "of": []}, {"name": "c", "of": [3]}]
+        lists: list[dict[str, Any]] = [
+            {"name": "a", "of": [1, 2]},
+            {"name": "b", "of": []},
+            {"name": "c", "of": [3]},
+        ]
         _, state, output = await run_over(sim, lists, outer)
         assert state.status == "completed"
         texts = [[x["text"] for x in end["results"]] for end in output["results"]]
