@@ -142,9 +142,7 @@ class KeyRotation:
         newest = await self._journal.key_event()
         assert newest is not None, "a journal that was opened says which key it has"
         wrapped = self._keyring.wrap(*_IDENTITY_PLACE, self.identity)
-        facts = e.KeyRotated(
-            key_check=key_check(self._journal.id, key), key_id=self._key_id
-        )
+        facts = e.KeyRotated(key_check=key_check(self._journal.id, key), key_id=self._key_id)
         said = NewEvent(self._ids.new(), facts, wrapped.encode())
         await self._erasures.append(
             lambda: Commit([]),
@@ -182,15 +180,21 @@ class KeyRotation:
                 # A full disk, say: it is tried again for as long as the service runs.
                 _log.exception("data keys could not be wrapped anew")
                 await asyncio.sleep(RETRY_SECONDS)
-        if wrapped:
-            _log.info("the last %d data keys are under the service key %s", wrapped, self._key_id)
         if unreadable:
             _log.error(
                 "%d secrets are under a service key that is not here; start with it in "
                 "REFOLD_VAULT_KEYS_OLD, or define them anew",
                 unreadable,
             )
-        elif on_done is not None:
+            return
+        if wrapped or len(self._keyring.key_ids) > 1:
+            _log.info(
+                "every secret is under the service key %s (%d were put there now); no earlier key "
+                "is needed any more",
+                self._key_id,
+                wrapped,
+            )
+        if on_done is not None:
             on_done()
 
     async def _pass(self, sealed: SealedItems, index: KeyIndex) -> tuple[int, int]:

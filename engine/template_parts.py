@@ -198,8 +198,8 @@ class Lookup:
     def __init__(self, path: str) -> None:
         head = _HEAD.match(path)
         assert head is not None
-        self.root: Final = head.group()
-        self.keys: Final[tuple[str | int, ...]] = tuple(
+        self.root = head.group()
+        self.keys: tuple[str | int, ...] = tuple(
             int(index) if index else name or quoted
             for name, index, quoted in _STEP.findall(path, head.end())
         )
@@ -210,41 +210,39 @@ class Lookup:
             value = context[self.root]
         except KeyError:
             return None
-        return follow(value, self.keys)
-
-
-def follow(value: Json, keys: tuple[str | int, ...]) -> Json:
-    """Follow the steps of a path from a value; null where they lead nowhere."""
-    for key in keys:
-        kind = value.__class__
-        if kind is dict:
-            value = value[key] if key in value else _special(value, key)
-        elif kind is list and isinstance(key, int):
-            value = value[key] if -len(value) <= key < len(value) else _special(value, key)
-        else:
-            value = _special(value, key)
-    return value
+        for key in self.keys:
+            kind = value.__class__
+            if kind is dict:
+                value = value[key] if key in value else _special(value, key)
+            elif kind is list and isinstance(key, int):
+                value = value[key] if -len(value) <= key < len(value) else _special(value, key)
+            else:
+                value = _special(value, key)
+        return value
 
 
 class VaultLookup:
     """A plain path that begins at the vault: `vault.name`, `vault["vlt_…"]`."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_item", "_path", "_reference")
 
     def __init__(self, path: str) -> None:
-        self._keys = Lookup(path).keys
+        self._path = Lookup(path)
+        self._reference = self._path.keys[0] if self._path.keys else None
+        self._item = Lookup(path)
+        self._item.keys = self._item.keys[1:]
 
     def __call__(self, context: Mapping[str, Json], /) -> Json:
         """Give the secret in clear where it is sent, and its mask where it is recorded."""
         try:
-            value = vault_of(context)
+            vault = vault_of(context)
         except SecretTouched:
             return MASK
-        keys = self._keys
-        if isinstance(value, RevealingVault) and keys:
-            value, keys = value[keys[0]], keys[1:]
-        check_given(value)
-        return follow(value, keys)
+        if not isinstance(vault, RevealingVault):
+            return self._path(context)
+        if self._reference is None:
+            check_given(vault)
+        return self._item({ROOT: vault[self._reference]})
 
 
 def look_up(path: str) -> Evaluate:

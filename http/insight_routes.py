@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final, cast, get_args
@@ -150,15 +151,15 @@ async def diff(app: App, call: Call) -> Answer:
     right = await app.runs.find(tenant, call.params["otherRunId"])
     told = _told(left), _told(right)
     verdicts: dict[run_diff.Pair, bool | None] = {}
-    pairs = run_diff.body_pairs(*told)
     own = run_diff.own_ids(left.state), run_diff.own_ids(right.state)
+    # Runs of many thousand events take a second: too long for the loop that serves everybody.
+    pairs = await asyncio.to_thread(run_diff.body_pairs, *told)
     for start in range(0, len(pairs), _BODIES_AT_ONCE):
         some = pairs[start : start + _BODIES_AT_ONCE]
         bodies = await app.bodies([position for pair in some for position in pair])
-        for pair in some:
-            a, b = bodies.get(pair[0]), bodies.get(pair[1])
-            verdicts[pair] = run_diff.same_bytes(a, b, *own) if a and b else None
-    found = run_diff.compare(*told, verdicts, same_payload=await _same_payload(app, *told))
+        verdicts |= await asyncio.to_thread(_judged, some, bodies, *own)
+    same_payload = await _same_payload(app, *told)
+    found = await asyncio.to_thread(run_diff.compare, *told, verdicts, same_payload=same_payload)
     nodes = found.nodes
     if len(nodes) > NODES_MAX:
         nodes = sorted(nodes, key=lambda node: node.result == "same")[:NODES_MAX]
@@ -198,6 +199,20 @@ async def _page_of_bodies(app: App, positions: list[int]) -> tuple[dict[int, byt
             if size > PAGE_BYTES:
                 return bodies, index
     return bodies, len(positions)
+
+
+def _judged(
+    pairs: list[run_diff.Pair],
+    bodies: Mapping[int, bytes],
+    left_ids: set[str],
+    right_ids: set[str],
+) -> dict[run_diff.Pair, bool | None]:
+    """Compare bodies, of which an erased one is missing."""
+    made: dict[run_diff.Pair, bool | None] = {}
+    for pair in pairs:
+        a, b = bodies.get(pair[0]), bodies.get(pair[1])
+        made[pair] = run_diff.same_bytes(a, b, left_ids, right_ids) if a and b else None
+    return made
 
 
 async def _same_payload(app: App, left: Told, right: Told) -> bool | None:

@@ -46,8 +46,10 @@ class Interactions(Struct, frozen=True):
 
 async def submit(app: App, call: Call) -> Answer:
     """Answer a form, and return the run as it then is."""
-    wanted = call.read(AnswerBody, optional=False)
     run_id, caller = call.params["runId"], call.caller
+    # What is wrong with an answer is said to those alone who may see the run.
+    await app.runs.find(caller.tenant, run_id)
+    wanted = call.read(AnswerBody, optional=False)
     accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     request = AnswerRequest(
         ".".join(map(str, wanted.iteration)),

@@ -175,7 +175,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(description="Longest list of an iterator.", ge=1, le=100_000)
     ] = 1000
     iterator_depth_max: Annotated[
-        int, Meta(description="How deep iterators may be nested.", ge=1, le=5)
+        int, Meta(description="How deep iterators may be nested.", ge=1, le=20)
     ] = 5
     subworkflow_depth_max: Annotated[
         int, Meta(description="How deep sub-workflows may be nested.", ge=1, le=100)

@@ -41,7 +41,5 @@ class Pseudonyms:
         return hmac(self._identity, purpose + b"\x00" + text.encode(), sha256).hexdigest()
 
     def _make_actor(self, tenant: str, subject: str) -> str:
-        tenant_key = hmac(
-            self._identity, b"refold/actor/v1\x00" + tenant.encode(), sha256
-        ).digest()
+        tenant_key = hmac(self._identity, b"refold/actor/v1\x00" + tenant.encode(), sha256).digest()
         return hmac(tenant_key, subject.encode(), sha256).hexdigest()

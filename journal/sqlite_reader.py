@@ -38,7 +38,7 @@ BODIED: Final = (
 # The bytes are searched as they are, like in the trigger of erasures (schema.sql).
 KEY_EVENT: Final = (
     f"SELECT {_COLUMNS} FROM event WHERE stream = 'sys' AND (version = 1 "
-    "OR instr(entry, CAST('\"type\":\"key.rotated\",\"v\":' AS BLOB)) > 0) "
+    'OR instr(entry, CAST(\'"type":"key.rotated","v":\' AS BLOB)) > 0) '
     "ORDER BY version DESC LIMIT 1"
 )
 _BODIES_PAGE: Final = 500

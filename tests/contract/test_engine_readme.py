@@ -103,7 +103,8 @@ def test_each_decision_is_listed_and_each_link_leads_somewhere() -> None:
     """A record that nobody finds was not written."""
     linked = re.findall(r"\]\(([^)]+)\)", README)
     decisions = [f"decisions/{path.name}" for path in (ENGINE / "decisions").iterdir()]
-    pages = [*(f"nodes/{page.name}" for page in FAMILIES), "examples/README.md"]
+    others = [page.name for page in ENGINE.glob("*.md") if page.name != "README.md"]
+    pages = [*others, *(f"nodes/{page.name}" for page in FAMILIES), "examples/README.md"]
     assert sorted(linked) == sorted(decisions + pages)
     assert all((ENGINE / page).is_file() for page in linked)
     for path in (ENGINE / "decisions").iterdir():

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.service import Client, token
 README = (FOLDER / "README.md").read_text("utf-8")
 COMMANDS = re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M)
 PROGRAMS = ("bash", "curl", "sed", "openssl", "python3")
-TOWN = {"id": 7, "number": "I-9", "parcel": "P-1", "customers": [], "sites": []}
+TOWN: dict[str, Any] = {"id": 7, "number": "I-9", "parcel": "P-1", "customers": [], "sites": []}
 """What the page's own town answers."""
 
 

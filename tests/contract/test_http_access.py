@@ -124,7 +124,7 @@ def test_another_tenants_ids_answer_like_unknown_ones(
         for endpoint in GUARDED:
             if "Id}" not in endpoint.path:
                 continue
-            body = {"name": "x"} if endpoint.method == "PUT" else None
+            body = {"name": "xyz"} if endpoint.method == "PUT" else None
             foreign = stranger.call(
                 endpoint.method,
                 _path(endpoint, workflowId=workflow, runId=failed, nodeId="n1", version="1"),

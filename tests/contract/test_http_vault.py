@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.http_kit import key, nothing_written, refused
-from tests.support.service import Client, Service
+from tests.support.http_kit import create, key, nothing_written, refused
+from tests.support.service import Client, Reply, Service, chain, node
 
 SECRET = "s3cr3t-that-nobody-may-read-again"
 VAULT = "/workflows/vault"
@@ -219,3 +219,37 @@ def test_a_secret_stands_in_no_file_and_in_no_line_of_the_log(api: Service, clie
     for path in api.data.iterdir():
         assert SECRET.encode() not in path.read_bytes(), path.name
     assert SECRET not in "".join(api.log)
+
+
+def test_an_api_key_executes_synchronously_and_nothing_else(
+    api: Service, client: Client, stranger: Client
+) -> None:
+    """In its own tenant only, and no longer than the item is there."""
+    definition = chain(
+        node("t", "sync_request_trigger"),
+        node("a", "text_transform", template="hi {{ payload.name }}", is_response=True),
+    )
+    mine, foreign = create(client, definition), create(stranger, definition)
+    item = client.post(VAULT, {"name": "api-key:partner"}).json
+    holder = Client(api.port)
+    header = {"X-Api-Key": item["key"]}
+
+    def sync(workflow: str, headers: dict[str, str]) -> Reply:
+        return holder.call("POST", f"/workflows/sync/{workflow}", {"name": "Ada"}, headers)
+
+    assert sync(mine, header).status == 200
+    refused(sync(foreign, header), 404, "resource_missing")
+    for method, path in (
+        ("GET", VAULT),
+        ("GET", "/workflows"),
+        ("POST", f"/workflows/{mine}/execute"),
+        ("POST", f"{VAULT}/rotate"),
+    ):
+        refused(holder.call(method, path, None, header), 401, "unauthorized")
+    for bad in ("", "wfk_" + "0" * 26, item["key"][:-1], "x" * 5000):
+        refused(sync(mine, {"X-Api-Key": bad}), 401, "unauthorized")
+    client.call("PUT", f"{VAULT}/{item['id']}", {"name": "api-key:renamed"})
+    assert sync(mine, header).status == 200
+    client.call("DELETE", f"{VAULT}/{item['id']}")
+    refused(sync(mine, header), 401, "unauthorized")
+    holder.close()

@@ -76,6 +76,7 @@ def test_pages_by_cursor_are_the_whole_list(
         before = None
         while page := listed(connection, workflow, LogFilter(before=before), size):
             paged += page
+            assert len(paged) <= len(whole)
             before = page[-1].created_at, page[-1].position
     assert paged == whole
 
@@ -83,7 +84,7 @@ def test_pages_by_cursor_are_the_whole_list(
 @given(
     lives(),
     st.sampled_from(kit.WORKFLOWS),
-    st.integers(kit.START_US - 10, kit.START_US + 60),
+    st.integers(kit.START_US - 10, kit.START_US + 10),
     st.integers(0, 60),
 )
 def test_statistics_count_what_the_folds_say(

@@ -169,6 +169,8 @@ ANSWERED = e.InteractionSubmitted(action="ok", submitted_at=1, **ASK)
 FORM_DONE = msgspec.structs.replace(kit.succeeded("ask"), component="form")
 CALL_DONE = msgspec.structs.replace(kit.succeeded("call"), component="webhook")
 EACH_DONE = msgspec.structs.replace(kit.succeeded("each"), component="iterator")
+FORM_TOO = msgspec.structs.replace(FORM, node="too")
+ASKED_TOO = msgspec.structs.replace(ASKED, node="too")
 FORM_ENDED = msgspec.structs.replace(kit.interrupted("ask"), component="form")
 
 
@@ -188,6 +190,7 @@ def inside(facts: e.NodeStarted | e.NodeSucceeded) -> e.Facts:
         [(FORM, R), (ASKED, A), (kit.succeeded("pure"), A), (kit.node_failed("pure"), A)],
         [(EACH, R), (FORM, R), (ASKED, A), (inside(CALL), R), (inside(CALL_DONE), A)],
         [(FORM, R), (ASKED, A), (EACH, A), (CALL, R), (inside(CALL_DONE), R), (CALL_DONE, A)],
+        [(FORM, R), (ASKED, A), (FORM_TOO, R), (ASKED_TOO, A), (ANSWERED, R), (FORM_DONE, A)],
         [(FORM, R), (ASKED, A), (FORM_DONE, R), (FORM, R), (ASKED, A), (EACH_DONE, A)],
     ],
 )

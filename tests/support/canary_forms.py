@@ -64,11 +64,25 @@ UNDONE: Final = frozenset(
 )
 """Found by undoing them only, so that a part must hold eight characters of the secret itself."""
 WHOLE_ONLY: Final = SPACED | UNDONE
-WIDE: Final = frozenset({"URL, each byte", "JSON, each character"})
-"""Eight characters of these are one or two of the secret, which any text may hold by chance."""
 _PROBE: Final = 5
-_WIDE_PART: Final = 5
-"""So many characters of the secret, in a wide form, are no chance any more."""
+_SPANS: Final = {
+    "URL, each byte": 6,
+    "JSON, each character": 6,
+    "hex": 7,
+    "HEX": 7,
+    "URL": 8,
+    "URL of a path": 8,
+    "URL of a form": 8,
+    "URL in lower case": 8,
+    "JSON": 8,
+    "JSON with escaped slashes": 8,
+    "HTML": 8,
+}
+"""How many characters of a secret a part of such a form must stand for.
+
+Eight characters of the form may be one or two of the secret, or a run of digits: hashes, times and
+the texts of other tenants hold them by chance.
+"""
 
 
 class Leaks:
@@ -115,9 +129,9 @@ def _parts(secret: str, name: str, transform: Callable[[str], str]) -> Iterator[
         last = len(secret) - PART
         for at in {0, last // 2, last}:
             yield transform(secret[at : at + PART]).encode()
-    elif name in WIDE:
-        for at in range(len(secret) - _WIDE_PART + 1):
-            yield transform(secret[at : at + _WIDE_PART]).encode()
+    elif name in _SPANS:
+        for at in range(len(secret) - _SPANS[name] + 1):
+            yield transform(secret[at : at + _SPANS[name]]).encode()
     else:
         form = transform(secret).encode()
         for at in range(len(form) - PART + 1):

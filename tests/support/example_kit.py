@@ -84,8 +84,7 @@ class Stage:
     @property
     def mails(self) -> list[EmailMessage]:
         """What the mail server took."""
-        read = (message_from_bytes(mail.content, policy=policy.default) for mail in self.box.mails)
-        return [mail for mail in read if isinstance(mail, EmailMessage)]
+        return [message_from_bytes(mail.content, policy=policy.default) for mail in self.box.mails]
 
     def create(self, user: Client, name: str, **ids: str) -> str:
         """Create the workflow of an example and return its id."""

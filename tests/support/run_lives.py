@@ -83,8 +83,9 @@ class Life:
         if phase == "retrying":
             schedule = e.NodeRetryScheduled(attempt=2, due_at=kit.START_US, **at)
             over = {"again": ("started", [started]), "schedule": ("retrying", [schedule])}
-        elif phase != "asked":
+        elif phase != "asked" and component != "iterator":
             # A form that was asked is answered, or runs out of time, or is ended: never retried.
+            # An iterator has no `retry`; the nodes inside have.
             retried = self._outcome(kit.node_failed(node, retried=1), place)
             over["retry"] = ("retrying", [retried])
         over["interrupt"] = (_OVER, [self._outcome(kit.interrupted(node), place)])

@@ -83,6 +83,7 @@ class VaultRoom:
     journal: Journal
     clock: Clock
     ids: IdSource
+    pseudonyms: Pseudonyms
     keyring: Keyring
     erasures: Erasures
     sealed: SealedItems
@@ -130,8 +131,11 @@ async def vault_room(
     await rotation.open(key, older)
     sealed = SealedItems(journal, ids, keyring, erasures)
     index = FoldedIndex(journal)
-    vault = Vault(journal, index, ids, Pseudonyms(rotation.identity), sealed, clock)
-    return VaultRoom(journal, clock, ids, keyring, erasures, sealed, index, rotation, vault)
+    pseudonyms = Pseudonyms(rotation.identity)
+    vault = Vault(journal, index, ids, pseudonyms, sealed, clock)
+    return VaultRoom(
+        journal, clock, ids, pseudonyms, keyring, erasures, sealed, index, rotation, vault
+    )
 
 
 def play(scenario: Callable[[VaultRoom, FakeClock], Awaitable[None]]) -> None:

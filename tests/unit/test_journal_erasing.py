@@ -187,11 +187,14 @@ def test_a_file_of_format_1_learns_to_erase_and_keeps_everything(tmp_path: Path)
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
 
 
-def test_a_file_of_format_1_that_was_altered_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("instead", ["", EARLIER.replace("BEFORE UPDATE ON", "AFTER UPDATE ON")])
+def test_a_file_of_format_1_that_was_altered_is_refused(tmp_path: Path, instead: str) -> None:
     """The step to the present format mends nothing that somebody did."""
     asyncio.run(fill(tmp_path))
     with raw(tmp_path / "journal.db") as connection:
-        connection.executescript("DROP TRIGGER body_no_update; PRAGMA user_version = 1;")
+        connection.executescript(
+            f"DROP TRIGGER body_no_update; {instead}; PRAGMA user_version = 1;"
+        )
     with pytest.raises(CorruptStoreError, match=r"altered \(body_no_update\)"):
         asyncio.run(fill(tmp_path))
 
