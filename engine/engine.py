@@ -24,6 +24,7 @@ from .copying import copy_cut
 from .definition import Definition
 from .errors import BusyError, EngineError, StateError
 from .execution import Execution, Services
+from .fault_text import fault_text
 from .memory import Memory, recall
 from .requests import Request
 from .run_requests import RunRequests, Started
@@ -208,8 +209,9 @@ class Engine:
         except ConflictError as error:
             _log.warning("run %s: %s; it is read again", run_id, error)
             due = self._rest_until(run_id)
-        except Exception:
-            _log.exception("run %s could not be carried on; it is tried again", run_id)
+        except Exception as error:
+            told = fault_text(error)
+            _log.error("run %s could not be carried on; it is tried again: %s", run_id, told)
             due = self._rest_until(run_id)
         finally:
             self._leave(place, execution, due, is_ended=is_ended)

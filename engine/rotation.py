@@ -29,6 +29,7 @@ from ..projections.vault_state import WrappedKey
 from .copying import read_whole
 from .erasure import Erasures
 from .errors import StateError
+from .fault_text import fault_text
 from .keyring import Keyring, SecretUnreadableError
 from .sealed_items import SealedItems
 
@@ -176,9 +177,9 @@ class KeyRotation:
                 return
             except (ProjectionError, ConflictError):
                 await asyncio.sleep(RETRY_SECONDS)
-            except Exception:
+            except Exception as error:
                 # A full disk, say: it is tried again for as long as the service runs.
-                _log.exception("data keys could not be wrapped anew")
+                _log.error("data keys could not be wrapped anew: %s", fault_text(error))
                 await asyncio.sleep(RETRY_SECONDS)
         if unreadable:
             _log.error(

@@ -32,6 +32,7 @@ from ..projections.workflow_state import WorkflowState
 from .caller import Caller
 from .engine import Engine
 from .errors import BusyError, StateError
+from .fault_text import fault_text
 from .run_requests import RunRequests, accepted, request_facts
 from .schedule import Schedule, ScheduleError, read_schedule
 from .schedule_rules import scheduled_payload
@@ -152,8 +153,9 @@ class Scheduler:
                 return
             except (ProjectionError, JournalError) as error:
                 _log.warning("the schedules can't be read yet: %s", error)
-            except Exception:
-                _log.exception("the schedules can't be read; it is tried again")
+            except Exception as error:
+                told = fault_text(error)
+                _log.error("the schedules can't be read; it is tried again: %s", told)
             await asyncio.sleep(rest / 1e6)
             rest = min(2 * rest, RETRY_US_MAX)
 
@@ -246,7 +248,9 @@ class Scheduler:
         except (BusyError, JournalError) as error:
             self._rest(workflow, str(error))
         except Exception as error:
-            _log.exception("the schedule of workflow %s could not fire", workflow)
+            _log.error(
+                "the schedule of workflow %s could not fire: %s", workflow, fault_text(error)
+            )
             self._rest(workflow, str(error))
         finally:
             self._up.discard(workflow)

@@ -23,6 +23,7 @@ from ..engine.errors import (
     NotFoundError,
     StateError,
 )
+from ..engine.fault_text import fault_text
 from ..engine.secret_source import SecretsUnavailableError
 from ..journal.errors import (
     ConflictError,
@@ -128,7 +129,7 @@ def refusal_of(error: Exception) -> RequestError:
         return RequestError(409, error.code, str(error))
     known = BY_CLASS.get(type(error))
     if known is None:
-        _log.error("unexpected error", exc_info=error)
+        _log.error("unexpected error: %s", fault_text(error))
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")
     status, code = known
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}

@@ -23,6 +23,7 @@ from ..engine.egress import EgressRules
 from ..engine.engine import Engine
 from ..engine.execution import Services
 from ..engine.fan_out import FanOut
+from ..engine.fault_text import log_loop_fault
 from ..engine.limits import Limits
 from ..engine.mailer import Mailer
 from ..engine.node_trials import NodeTrials
@@ -133,6 +134,7 @@ async def _serve(
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        asyncio.get_running_loop().set_exception_handler(log_loop_fault)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop, app.stopping)
         _announce(settings, public_url, recovered, made=made)

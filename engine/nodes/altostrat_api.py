@@ -164,9 +164,11 @@ class AltostratApi(EffectNode[AltostratApiConfig]):
             await grants.invalidate(call.tenant, call.authorization_id, token)
             token = await grants.token(call.tenant, call.authorization_id)
             response = await self._send(request, call, token)
-        output = _searched(token).mask_json(answer_output(response))
+        search = _searched(token)
+        output = search.mask_json(answer_output(response))
         if not 200 <= response.status < 300:
-            raise status_failure(_WHAT, response, output)
+            failure = status_failure(_WHAT, response, output)
+            raise NodeError(failure.code, search.mask_text(failure.message), failure.received)
         return Outcome(output)
 
     async def _send(self, request: _Request, call: Call, token: str) -> OutboundResponse:

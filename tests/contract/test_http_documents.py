@@ -146,7 +146,8 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
 
     workflow = create(client, calling(sink, "ok", "503/x"))
     failed = run(client, workflow)["id"]
-    client.post(f"/workflows/runs/{failed}/resume-from/n1", Prefer="wait=30")
+    again = client.post(f"/workflows/runs/{failed}/resume-from/n1", Prefer="wait=30")
+    resumed = again.json["new_run"]["id"]
     for template, path in (
         ("/workflows/runs/{runId}", f"/workflows/runs/{failed}?include=workflow"),
         ("/workflows/{workflowId}/executions", f"/workflows/{workflow}/executions"),
@@ -157,6 +158,11 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
         ("/workflows/{workflowId}/versions", f"/workflows/{workflow}/versions"),
         ("/workflows/{workflowId}/versions/{version}", f"/workflows/{workflow}/versions/1"),
         ("/workflows/runs/{runId}/events", f"/workflows/runs/{failed}/events"),
+        ("/workflows/{workflowId}/logs", f"/workflows/{workflow}/logs"),
+        ("/workflows/{workflowId}/logs/stats", f"/workflows/{workflow}/logs/stats"),
+        ("/workflows/logs/recent", "/workflows/logs/recent"),
+        ("/workflows/runs/{runId}/lineage", f"/workflows/runs/{failed}/lineage"),
+        ("/workflows/runs/{runId}/diff/{otherRunId}", f"/workflows/runs/{failed}/diff/{resumed}"),
         ("/readyz", "/readyz"),
         ("/healthz", "/healthz"),
     ):

@@ -311,7 +311,7 @@ def test_the_examples_of_the_law_are_not_trivial() -> None:
     met: Counter[str] = Counter()
 
     @seed(1)
-    @settings(LAW, max_examples=300, database=None, phases=[Phase.generate])
+    @settings(LAW, max_examples=400, database=None, phases=[Phase.generate])
     @given(cases(terminates=True), DRAWS)
     def meet(case: Case, draws: Draws) -> None:
         met.update(run_virtually(fail_and_resume(case, draws)))

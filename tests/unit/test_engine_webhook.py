@@ -24,6 +24,10 @@ class LentCall:
 
     effect_key = "fl_run_1:n2:-:1"
     timeout_s = 5.0
+    mailer = None
+    authorizations = None
+    tenant = "acme"
+    authorization_id = ""
 
     def __init__(self, outbound: OutboundClient) -> None:
         self.outbound = outbound
