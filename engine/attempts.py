@@ -15,7 +15,6 @@ from .component import (
     ChildRequest,
     EffectNode,
     FormNode,
-    IteratorNode,
     IteratorPlan,
     Json,
     NodeError,
@@ -90,7 +89,7 @@ class Attempts:
             asked = {"workflow_id": wanted.workflow_id, "input": wanted.payload}
             self._note_started(place, step, number, now, "", asked)
             self.children.append(PlannedChild(place, wanted))
-        elif isinstance(node, IteratorNode):
+        else:
             plan = node.plan(context)
             shown = {"items": plan.items, "concurrency": plan.concurrency}
             self._note_started(place, step, number, now, "", shown)

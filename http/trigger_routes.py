@@ -36,7 +36,7 @@ async def call_sync(app: App, call: Call) -> Answer:
     also when the caller is gone.
     """
     raw = call.json()
-    payload = raw if call.body else {}
+    payload: Any = raw if call.body else {}
     if not is_object(payload):
         raise RequestError(
             422, "parameter_invalid", "The body must be an object.", errors={"": ["not an object"]}
