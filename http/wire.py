@@ -21,9 +21,7 @@ Time = Annotated[
 ]
 WorkflowId = Annotated[str, Meta(examples=["fl_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 RunId = Annotated[str, Meta(examples=["fl_run_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
-AuthorizationId = Annotated[
-    str, Meta(max_length=64, examples=["auth_01k8x3m5n7p9q1r3s5t7v9w1x3"])
-]
+AuthorizationId = Annotated[str, Meta(max_length=64, examples=["auth_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 RunStatus = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
 Origin = Literal[
     "execute", "webhook", "sync", "schedule", "event", "subworkflow", "rerun", "resume"
