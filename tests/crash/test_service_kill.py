@@ -15,6 +15,7 @@ import pytest
 from refold.projections.built_in import BUILT_IN
 from refold.projections.views_file import digest_live
 from tests.support.kill_trial import Trial, trial
+from tests.support.service import Client, Reply
 
 KILLS = {"dev": 5, "ci": 40, "full": 500}
 PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
@@ -60,10 +61,17 @@ def answers_of_lists(made: Trial) -> list[bytes]:
     """The first page of every workflow's runs, up to the links, which name another port."""
     client = made.service.client()
     paths = [f"/workflows/{id_}/executions?per_page=100" for id_ in made.ledger.workflows.values()]
-    answers = [client.get(path) for path in paths]
+    answers = [patiently(client, path) for path in paths]
     client.close()
     assert {answer.status for answer in answers} == {200}
     return [answer.body.partition(b',"links":')[0] for answer in answers]
+
+
+def patiently(client: Client, path: str) -> Reply:
+    """Ask again while the views are being made anew; each answer itself waits for them a while."""
+    while (reply := client.get(path)).status == 503:
+        assert reply.headers["retry-after"]
+    return reply
 
 
 def digests_of_views(data: Path) -> list[str]:

@@ -168,6 +168,10 @@ class Trial:
                 "calls": len(self.endpoint.hits),
                 "called again": self.audit.called_again(),
                 "interrupted": self.audit.interrupted(),
+                "children": len(self.audit.family.parents),
+                "items": len(self.audit.family.items),
+                "answered forms": len(self.audit.family.answers),
+                "firings": self.audit.firings.fired,
                 "answers": dict(sorted(self.ledger.answers.items())),
             }
         )
