@@ -13,9 +13,9 @@ import calendar
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
-from zoneinfo import ZoneInfo
+
+from .zones import named_zone
 
 Unit: TypeAlias = Literal[
     "seconds", "minutes", "hours", "days", "weeks", "months", "quarters", "years"
@@ -30,8 +30,6 @@ _SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600}
 _DAYS: Final = {"days": 1, "weeks": 7}
 _MONTHS: Final = {"months": 1, "quarters": 3, "years": 12}
 _OFFSET = re.compile(r"([+-])([01][0-9]|2[0-3]):?([0-5][0-9])", re.ASCII)
-_NOT_A_ZONE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Files beside the zones, which mean something else on each machine."""
 
 
 class DateRangeError(Exception):
@@ -39,13 +37,6 @@ class DateRangeError(Exception):
 
     def __init__(self) -> None:
         super().__init__("is not within the years 1 to 9999")
-
-
-class UnknownZoneError(Exception):
-    """There is no such time zone; the message holds no name."""
-
-    def __init__(self) -> None:
-        super().__init__("is not a time zone such as 'Europe/Rome' or '+02:00'")
 
 
 def unit_of(name: str) -> Unit | None:
@@ -64,13 +55,7 @@ def zone_of(name: str) -> tzinfo:
         return timezone(ahead if sign == "+" else -ahead)
     if name in ("UTC", "Z"):
         return UTC
-    try:
-        if name in _NOT_A_ZONE:
-            raise UnknownZoneError
-        # The library itself lets no name lead out of the folders of its zones.
-        return _zone(name)
-    except (LookupError, ValueError, OSError) as error:
-        raise UnknownZoneError from error
+    return named_zone(name)
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
@@ -192,8 +177,3 @@ def _first_day(local: datetime, period: Period) -> datetime:
 
 def _at(local: datetime, zone: tzinfo) -> datetime:
     return in_zone(local.replace(tzinfo=zone, fold=0), zone)
-
-
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)

@@ -21,7 +21,6 @@ from .date_arithmetic import (
     DateRangeError,
     Period,
     Unit,
-    UnknownZoneError,
     difference,
     end_of,
     in_zone,
@@ -41,6 +40,7 @@ from .date_formats import (
 )
 from .liquid_values import text_of
 from .wall_clock import WallClock
+from .zones import UnknownZoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,11 +22,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import count
 from typing import Final, Literal, TypeAlias, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from .local_times import as_time_passes, at_set_times
+from .zones import UnknownZoneError, named_zone
 
 ScheduleType: TypeAlias = Literal["interval", "cron", "daily", "weekly", "monthly"]
 Overlap: TypeAlias = Literal["allow", "skip"]
@@ -49,9 +50,6 @@ _WEEKDAY_NAMES: Final = (
     "saturday",
     "sunday",
 )
-_ZONE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
-# Zones with leap seconds, copies of others, and what the machine happens to be set to.
-_NO_ZONES: Final = ("right/", "posix/", "posixrules", "localtime", "Factory")
 _EXPECTED: Final = {
     "interval": 'must be a number and a unit, such as "5 minutes" or "1 day"',
     "cron": 'must be five cron fields, such as "*/5 * * * *" or "0 9 * * 1-5"',
@@ -247,12 +245,11 @@ def _interval_us(value: str) -> int:
 
 
 def _zone(name: str) -> ZoneInfo:
-    if len(name) <= 64 and _ZONE_NAME.fullmatch(name) and not name.startswith(_NO_ZONES):
-        try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, OSError, ValueError):
-            pass
-    raise ScheduleError("timezone", 'must be an IANA time zone, such as "Europe/Berlin" or "UTC"')
+    try:
+        return named_zone(name)
+    except UnknownZoneError:
+        fault = 'must be an IANA time zone, such as "Europe/Berlin" or "UTC"'
+        raise ScheduleError("timezone", fault) from None
 
 
 # The canonical form of each type's value; None for what isn't one

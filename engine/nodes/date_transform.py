@@ -13,7 +13,6 @@ from ..date_arithmetic import (
     DateRangeError,
     Period,
     Unit,
-    UnknownZoneError,
     difference,
     end_of,
     in_zone,
@@ -37,6 +36,7 @@ from ..date_formats import (
 from ..template_values import kind_of
 from ..templates import Template, compile_text, compile_value
 from ..wall_clock import WallClock
+from ..zones import UnknownZoneError
 from .moments import need_moment
 from .operands import need_number
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from ..component import Json, NodeError
 from ..template_values import kind_of
+from ..zones import UnknownZoneError, named_zone
 
 _WRITTEN = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
@@ -25,8 +25,6 @@ _WRITTEN = re.compile(
     re.ASCII,
 )
 _SECONDS = re.compile(r"-?[0-9]{9,12}(?:\.[0-9]{1,12})?", re.ASCII)
-_NOT_A_ZONE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Files beside the zones, which mean something else on each machine."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_MIN: Final = -62_135_596_800
 _SECONDS_MAX: Final = 253_402_300_799
@@ -69,11 +67,10 @@ def need_zone(value: Json, field: str) -> ZoneInfo:
     Raises `NodeError` with code `timezone_invalid`.
     """
     if value is None or value == "":
-        return _zone("UTC")
-    if isinstance(value, str) and value not in _NOT_A_ZONE:
-        # The library itself lets no name lead out of where its files are.
-        with suppress(LookupError, ValueError, OSError):
-            return _zone(value)
+        return named_zone("UTC")
+    if isinstance(value, str):
+        with suppress(UnknownZoneError):
+            return named_zone(value)
     message = f"Operand '{field}' is not the name of a time zone such as 'Europe/Rome'"
     raise NodeError("timezone_invalid", message)
 
@@ -82,11 +79,6 @@ def to_wire(moment: datetime) -> str:
     """Write a moment as all times of the service are written: UTC, six digits, `Z`."""
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return f"{text}Z"
-
-
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
 
 
 def _from_seconds(seconds: float, field: str) -> datetime:

@@ -10,12 +10,12 @@ import pytest
 from refold.engine.date_arithmetic import (
     DateRangeError,
     Unit,
-    UnknownZoneError,
     shift,
     unit_of,
     zone_of,
 )
 from refold.engine.date_formats import ReadFormat, read_unix, unknown_directives, write_iso
+from refold.engine.zones import UnknownZoneError
 
 MOMENT = datetime(2024, 1, 31, tzinfo=UTC)
 
