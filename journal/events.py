@@ -27,6 +27,7 @@ from .object_events import (
     AuthorizationRefreshed,
     AuthorizationRefused,
     JournalCreated,
+    JournalRestored,
     KeyRotated,
     KeyWrapped,
     PayloadErased,
@@ -74,6 +75,7 @@ __all__ = [
     "IterationEnded",
     "IterationStarted",
     "JournalCreated",
+    "JournalRestored",
     "KeyRotated",
     "KeyWrapped",
     "NodeFailed",
@@ -101,6 +103,7 @@ __all__ = [
 
 CATALOGUE: Final[tuple[type[Facts], ...]] = (
     JournalCreated,
+    JournalRestored,
     KeyRotated,
     PayloadErased,
     WorkflowDefined,

@@ -14,6 +14,18 @@ class JournalCreated(Facts, frozen=True):
     """HMAC of the journal's id under the service key: tells a wrong key at start."""
 
 
+class JournalRestored(Facts, frozen=True):
+    """A backup was accepted; checkpoints go on under a new origin. Body: none."""
+
+    type = "journal.restored"
+    from_size: int
+    """How many events the journal had then."""
+    generation: int
+    """Counts the origins of its checkpoints: 2 at the first time."""
+    root: str
+    """The root over these events, in hexadecimal digits."""
+
+
 class WorkflowDefined(Facts, frozen=True):
     """A version of a workflow, whole. Body: the definition and who made it."""
 

@@ -5,6 +5,8 @@ ProjectionError
 ├── ViewsFailedError    the operator: views.db can't be used
 ├── ViewsBusyError      the operator: another process rebuilds the same views
 ├── UnknownProjectionError  the operator: there is no projection of that name
+├── ExportRefusedError  the operator: there is nothing to export like that, or nowhere to put it
+├── ExportFailedError   the operator: the file of an export can't be written
 └── GapError            the operator: the journal is missing a position
 """
 
@@ -53,6 +55,18 @@ class UnknownProjectionError(ProjectionError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"there is no projection {name!r}; known are {', '.join(known)}")
         self.name = name
+
+
+class ExportRefusedError(ProjectionError):
+    """There is nothing to export as it was asked for, or the file may not be replaced."""
+
+    code = "export_refused"
+
+
+class ExportFailedError(ProjectionError):
+    """The file of an export can't be written; what is safe of it is taken up again."""
+
+    code = "export_failed"
 
 
 class GapError(ProjectionError):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
+    "export": "refold.scripts.export_command:export",
 }
 
 EXIT_FAILED = 1

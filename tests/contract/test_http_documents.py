@@ -57,6 +57,8 @@ FAULTS_OF_OURS: set[type[Exception]] = {
     view_errors.ViewsBusyError,
     view_errors.UnknownProjectionError,
     view_errors.GapError,
+    view_errors.ExportRefusedError,
+    view_errors.ExportFailedError,
 }
 """What is answered with a 500, or can't come up while a request is served."""
 

@@ -329,6 +329,8 @@ def test_each_error_has_a_stable_code(tmp_path: Path) -> None:
         "ViewsFailedError": "overloaded",
         "ViewsBusyError": "views_busy",
         "UnknownProjectionError": "unknown_projection",
+        "ExportRefusedError": "export_refused",
+        "ExportFailedError": "export_failed",
         "GapError": "gap",
     }
     with rebuild_lock(tmp_path), pytest.raises(ViewsBusyError), rebuild_lock(tmp_path):

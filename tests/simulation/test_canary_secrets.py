@@ -1,7 +1,8 @@
 """No secret, and no part of one in any form, is anywhere but in the vault and in the call itself.
 
 Random workflows send canaries to an endpoint that sends them back in every form. Afterwards all
-that the service wrote is searched for them: its files, its log, and its answer to each GET.
+that the service wrote is searched for them: its files, its log, its answer to each GET, and what
+is exported of it in every format.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 
 from refold.http.endpoints import ENDPOINTS
+from refold.projections.exports.export import export
+from refold.projections.exports.formats import FORMATS
+from refold.projections.exports.plan import Selection
 from tests.support import canary_forms
 from tests.support.canary import Author, canaries
 from tests.support.canary_echo import Echo, echoing
@@ -26,6 +30,7 @@ WORKFLOWS = {"dev": 12, "ci": 50, "full": 500}
 A_TENANT = 25
 """Workflows of one tenant, which share its vault."""
 SECRETS = 8
+EVERYTHING = Selection()
 ENDED_SECONDS_MAX = 120
 ENDED = ("completed", "failed")
 
@@ -157,6 +162,8 @@ def test_no_trace_of_a_secret_is_left_anywhere(tmp_path: Path, seed: int) -> Non
                 story.client.close()
         found = traces(service, stories)
         service.stop()
+        for name in FORMATS:
+            export(service.data, name, service.data / f"exported.{name}", EVERYTHING)
         found += traces(service, stories)
     assert not found, f"seed {seed}: {len(found)} traces\n" + "\n".join(found[:20])
     sent = b"\n".join(echo.received)

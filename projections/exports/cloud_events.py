@@ -1,0 +1,130 @@
+"""CloudEvents 1.0: one batch (`application/cloudevents-batch+json`) of all events.
+
+`source` is the journal, `id` the event's own id, `subject` its stream; `sequence` is the position,
+written so that it sorts as text. `data` has the facts and the body. A body that is not JSON
+stands in `body_base64`; an erased one is marked.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from .plan import Plan
+from .source import Entry, Source
+from .target import Chunk
+from .values import is_json, rfc3339
+
+TYPE: Final = "refold."
+"""What the type of an event is written after."""
+_SEQUENCE_DIGITS: Final = 16
+# What the specification keeps out of attributes, noncharacters of all planes included.
+_REFUSED: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
+    + "]"
+)
+
+
+class _Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    facts: msgspec.Raw
+    schema: int
+    version: int
+    body: msgspec.Raw | None = None
+    body_base64: str | None = None
+    erased: bool = False
+    withheld: bool = False
+    replayed_from: str = ""
+    payload: str = ""
+    """The commitment to the body."""
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    id: str
+    source: str
+    specversion: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    sequence: str
+    leaf: str
+    data: _Data
+    tenant: str = ""
+    actor: str = ""
+    correlationid: str = ""
+    causationid: str = ""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def head(plan: Plan) -> bytes:
+    """Open the batch."""
+    del plan
+    return b"[\n"
+
+
+def tail(plan: Plan) -> bytes:
+    """Close the batch."""
+    del plan
+    return b"]\n"
+
+
+def chunks(source: Source, cursor: int | str | None) -> Iterator[Chunk]:
+    """Return a line for each event after a position."""
+    comma = b"" if cursor is None else b","
+    for entry in source.entries(int(cursor or 0)):
+        line = comma + _encode(_event(entry)) + b"\n"
+        comma = b","
+        yield Chunk(line, 1, entry.position)
+
+
+def attribute(text: str) -> str:
+    """Return a text that may stand in an attribute: what may not is written as `\\uXXXX`."""
+    return _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _event(entry: Entry) -> _Event:
+    head = entry.head
+    return _Event(
+        id=head.id,
+        source=f"urn:uuid:{head.journal}",
+        specversion="1.0",
+        type=TYPE + head.type,
+        subject=attribute(head.stream),
+        time=rfc3339(head.at),
+        datacontenttype="application/json",
+        sequence=f"{entry.position:0{_SEQUENCE_DIGITS}}",
+        leaf=entry.leaf.hex(),
+        data=_data(entry),
+        tenant=attribute(head.tenant),
+        actor=attribute(head.actor),
+        correlationid=attribute(head.corr),
+        causationid=attribute(head.cause),
+    )
+
+
+def _data(entry: Entry) -> _Data:
+    head, body = entry.head, entry.body
+    if body is None:
+        text, other = None, None
+    elif is_json(body):
+        text, other = msgspec.Raw(body), None
+    else:
+        text, other = None, b64encode(body).decode()
+    return _Data(
+        facts=head.facts,
+        schema=head.schema,
+        version=head.version,
+        body=text,
+        body_base64=other,
+        erased=entry.body_state == "erased",
+        withheld=entry.body_state == "withheld",
+        replayed_from=head.src,
+        payload=head.payload,
+    )
