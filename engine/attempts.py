@@ -53,13 +53,14 @@ class Attempts:
         self._definition = definition
         self._calls = calls
         self._payload = payload
+        self._inherited_keys = decider.inherited_keys(transcript.state)
         self.children: Final[list[PlannedChild]] = []
         """Runs of other workflows that are to be started."""
         self.forms: Final[dict[Place, dict[str, Json]]] = {}
         """The open forms as they are shown."""
 
     def begin(
-        self, scope: Scope, place: Place, number: int, now: int
+        self, scope: Scope, step: Step, number: int, now: int
     ) -> Result | IteratorPlan | None:
         """Return the outcome of a node that has it at once, None for one that was only begun.
 
@@ -68,16 +69,15 @@ class Attempts:
         Raises:
             NodeError: the attempt failed before it began.
         """
-        step = self._definition.steps[place[1]]
         node = step.run
+        if isinstance(node, PureNode):
+            return node.run(scope.context(step.node))
         if isinstance(node, TriggerNode):
             trigger_type = self._state.origin.trigger_type
             return node.start(self._payload, trigger_type, self._state.run_id)
-        context = scope.context(step.node)
-        if isinstance(node, PureNode):
-            return node.run(context)
+        place, context = (scope.path, step.node), scope.context(step.node)
         if isinstance(node, EffectNode):
-            key = decider.effect_key(self._state, place)
+            key = decider.effect_key(self._state, place, self._inherited_keys)
             self._note_started(place, step, number, now, key, node.prepare(context))
             self._calls.plan(PlannedCall(place, step, key, context))
         elif isinstance(node, WaitNode):

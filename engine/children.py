@@ -20,10 +20,10 @@ from ..projections.node_state import Place
 from ..projections.run_state import RunState
 from ..projections.workflow_state import WorkflowState
 from .caller import Caller
-from .calls import Result
+from .calls import Result, encode_result
 from .component import ChildRequest, Json, NodeError, Outcome
 from .errors import BusyError, EngineError, NotFoundError
-from .family import ChildEnd
+from .family import ChildEnd, unwaited
 from .limits import Limits
 from .requests import StopRequest
 from .results import final_nodes, result_of
@@ -96,7 +96,7 @@ class Children:
                 # The other workflow was changed at this moment: look at it again.
                 continue
             await self._host.begin(accepted(events, write, wanted.payload))
-            return None if wanted.waits else Outcome({"run_id": write.stream})
+            return None if wanted.waits else unwaited(write.stream)
 
     async def result(self, run_id: str) -> ChildEnd | None:
         """Return what a child came to; see `Family.result`."""
@@ -105,18 +105,21 @@ class Children:
         if not state.is_ended:
             return None
         if state.status == "completed":
-            result = await self.output_of(state)
-            output = {"run_id": run_id, "status": "completed", "output": result}
-            return ChildEnd("completed", {"output": result}, Outcome(output))
+            output = {"output": await self.output_of(state)}
+            shown, result = encode_result(Outcome(output), 1, self._limits.output_bytes_max)
+            if isinstance(result, Outcome):
+                result = Outcome({"run_id": run_id, "status": "completed", **output})
+            return ChildEnd("completed", shown, result)
         bodies = await self._journal.read_bodies([state.message_at])
         body = bodies.get(state.message_at)
         message = msgspec.json.decode(body.data).get("message", "") if body else "(erased)"
+        shown = msgspec.json.encode({"message": message})
         failure = NodeError(
             "child_failed",
             f"Sub-workflow run {run_id} failed: {message}",
             {"run_id": run_id, "status": "failed", "failed_node_id": state.failed_node or None},
         )
-        return ChildEnd("failed", {"message": message}, failure)
+        return ChildEnd("failed", shown, failure)
 
     async def output_of(self, state: RunState) -> Json:
         """Return the result of a run that completed: what its last nodes passed on."""

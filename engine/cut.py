@@ -20,7 +20,7 @@ from ..journal.envelope import Recorded, source
 from ..journal.journal import NewEvent
 from ..projections.node_state import SETTLED, NodeState
 from ..projections.run_state import RunState
-from .decider import place_of
+from .decider import inherited_keys
 from .errors import NodeNotCompletedError, StateError
 from .graph import Graph
 
@@ -112,7 +112,7 @@ def doubts(state: RunState, kept: Iterable[str]) -> tuple[str, ...]:
     passed on.
     """
     settled = set(kept)
-    open_keys = {place_of(key): key for key in state.origin.in_doubt.split()}
+    open_keys = inherited_keys(state)
     for node in (*state.nodes.values(), *state.inner.values()):
         if not node.effect_key:
             # No call was made here, so what is in doubt still is.

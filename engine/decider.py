@@ -19,6 +19,7 @@ Pure. Times come in as arguments; nothing is begun here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -154,9 +155,9 @@ def conclusion(
 
 
 def after_crash(
-    state: RunState, node: NodeState, policy: NodePolicy
-) -> Literal["again", "fail", "end", "reschedule", "none"]:
-    """Say what becomes of an attempt that a crash cut off.
+    state: RunState, node: NodeState, policy: NodePolicy, *, is_failing: bool = False
+) -> Literal["again", "fail", "end", "reschedule", "succeed", "none"]:
+    """Say what becomes of an attempt that a crash cut off; `is_failing` says that its item failed.
 
     A run that was asked to stop makes no call again; one that is failing does, because a call
     that was on the wire when the failure came finishes and is logged. A wait whose timer did not
@@ -167,10 +168,13 @@ def after_crash(
     if node.phase != "started":
         # Forms, children and iterators go on by themselves from what is recorded.
         return "none"
+    if node.child:
+        # The request of a run that is not waited for is its node's success.
+        return "succeed"
     if state.cancelling:
         return "end"
     if not node.effect_key:
-        return "end" if state.is_stopping else "again"
+        return "end" if state.is_stopping or is_failing else "again"
     return "fail" if policy.delivery == "at_most_once" else "again"
 
 
@@ -187,15 +191,19 @@ def is_past(state: RunState, now: int) -> bool:
     return not state.cancelling and not state.paused_at and now >= deadline(state)
 
 
-def effect_key(state: RunState, place: Place) -> str:
+def inherited_keys(state: RunState) -> dict[Place, str]:
+    """Return the effect keys of calls of the original whose outcome is in doubt."""
+    return {place_of(key): key for key in state.origin.in_doubt.split()}
+
+
+def effect_key(state: RunState, place: Place, inherited: Mapping[Place, str]) -> str:
     """Return the idempotency key of a node's call.
 
     It is the same for every retry and recovery of a run, and the original's where the outcome
     of the original's call is in doubt, so that the receiver can tell a repeat.
     """
-    for key in state.origin.in_doubt.split():
-        if place_of(key) == place:
-            return key
+    if place in inherited:
+        return inherited[place]
     known = state.at(place)
     if known is not None and known.effect_key:
         return known.effect_key

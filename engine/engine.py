@@ -290,7 +290,10 @@ class Engine:
                 return await self._fresh(started, state)
         loaded = await self._runs.load(run_id)
         state = loaded.state
-        if state.requested is None or state.is_ended:
+        if state.requested is None:
+            return None
+        if state.is_ended:
+            self._tell_parent(state.origin.parent_run, run_id)
             return None
         definition = await self._definition(state)
         payload = await self._runs.payload(state)

@@ -22,7 +22,7 @@ from .calls import Calls, EffectCall, Outbound, Secrets
 from .component import Json
 from .definition import Definition
 from .errors import EngineError
-from .family import Family
+from .family import Family, unwaited
 from .limits import Limits
 from .memory import Memory
 from .policy import SECOND_US
@@ -107,6 +107,7 @@ class Execution:
         try:
             await self._take_up()
             while True:
+                self._take_results()
                 await self._take_requests()
                 self._take_time()
                 await self._advance()
@@ -116,13 +117,12 @@ class Execution:
                 self._calls.begin()
                 await self._request_children()
                 if self._has_more:
+                    # Others come first, and what they want of this run is seen.
+                    await asyncio.sleep(0)
                     continue
                 if not self._calls.any_open:
                     return None if self._progress.is_halting else self._next_due()
                 await self._wait()
-                for place, result in self._calls.take():
-                    node = self.state.open[place]
-                    self._progress.settle(place, node.attempt, node.started_at, result)
         finally:
             self._calls.abandon()
 
@@ -137,6 +137,10 @@ class Execution:
         progress = self._progress
         can_start = progress.ready and not progress.is_halting and not self.state.is_stopping
         return bool(self.inbox or self._transcript.pending or can_start)
+
+    def _is_over_at(self, place: Place) -> bool:
+        """Tell whether nothing that only waits goes on there: the run stops, or the item failed."""
+        return self.state.is_stopping or self._progress.is_failing(place)
 
     def _lend(self, effect_key: str, timeout_s: float) -> EffectCall:
         services = self._services
@@ -171,7 +175,9 @@ class Execution:
             return
         for node in list(self.state.open.values()):
             if node.phase == "child":
-                self.inbox.child_ended(node.child)
+                # A run that stops waits for none: what it cancelled itself is no result.
+                if not self._is_over_at(node.place):
+                    self.inbox.child_ended(node.child)
             else:
                 self._recover(node)
         self._progress.go_on()
@@ -180,10 +186,12 @@ class Execution:
         step = self._progress.step_of(node)
         if step is None:
             return
-        fate = decider.after_crash(self.state, node, step.policy)
+        is_failing = self._progress.is_failing(node.place)
+        fate = decider.after_crash(self.state, node, step.policy, is_failing=is_failing)
         if fate == "end":
-            code = decider.ending_code(self.state)
-            self._progress.interrupt(node.place, code, in_doubt=node.effect_key != "")
+            self._end(node, in_doubt=node.effect_key != "")
+        elif fate == "succeed":
+            self._progress.settle(node.place, node.attempt, node.started_at, unwaited(node.child))
         elif fate == "fail":
             self._progress.fail_in_doubt(node)
         elif fate == "again":
@@ -194,18 +202,24 @@ class Execution:
 
     # One scheduling step
 
+    def _take_results(self) -> None:
+        for place, result in self._calls.take():
+            node = self.state.open[place]
+            self._progress.settle(place, node.attempt, node.started_at, result)
+
     async def _advance(self) -> None:
-        """Run whatever is ready, up to the effects, and end the run when nothing is left."""
+        """Run what is ready, up to the effects, and end the run when nothing is left.
+
+        What would fill a commit, or take longer than a slice, goes on after that much of it is
+        durable, and after a look at what else has come in and at the time.
+        """
         clock, progress = self._services.clock, self._progress
         slice_ends = clock.now_us() + SLICE_US
         while progress.ready and not self.state.is_stopping and not progress.is_halting:
             progress.start_next()
-            if self._transcript.pending >= EVENTS_PER_COMMIT_MAX:
-                await self._transcript.flush()
-                self._calls.begin()
-            if clock.now_us() >= slice_ends:
-                await asyncio.sleep(0)
-                slice_ends = clock.now_us() + SLICE_US
+            is_full = self._transcript.pending >= EVENTS_PER_COMMIT_MAX
+            if is_full or clock.now_us() >= slice_ends:
+                break
         await self._end_what_nobody_waits_for()
         last = decider.conclusion(self.state, anything_ready=bool(progress.ready))
         if last is not None:
@@ -221,25 +235,33 @@ class Execution:
             for node in ending:
                 if node.place not in self.state.open:
                     continue
-                if node.phase == "child" and not await self._family.cancel(self.state, node.child):
-                    return
-                code = decider.ending_code(self.state) if self.state.is_stopping else "item_failed"
-                self._progress.interrupt(node.place, code, in_doubt=False)
+                if node.phase == "child":
+                    # Why the other run is cancelled has to be on disk before that is done.
+                    await self._transcript.flush()
+                    if not await self._family.cancel(self.state, node.child):
+                        return
+                self._end(node, in_doubt=False)
+
+    def _end(self, node: NodeState, *, in_doubt: bool) -> None:
+        """End a node that a run that stops, or an item that failed, does not wait for."""
+        code = decider.ending_code(self.state) if self.state.is_stopping else "item_failed"
+        self._progress.interrupt(node.place, code, in_doubt=in_doubt)
 
     # Runs of other workflows
 
     async def _request_children(self) -> None:
         """Start the planned children, each in one commit with its note in this stream."""
         children = self._progress.children
-        while children and not self._progress.is_halting:
+        while children and not self._progress.is_halting and not self.inbox.stops:
             planned = children[0]
             node = self.state.open.get(planned.place)
-            if node is None or self.state.is_stopping:
+            if node is None:
+                children.pop(0)
+                continue
+            if self._is_over_at(planned.place):
                 # What began without its child is ended like a wait.
                 children.pop(0)
-                if node is not None:
-                    code = decider.ending_code(self.state)
-                    self._progress.interrupt(node.place, code, in_doubt=False)
+                self._end(node, in_doubt=False)
                 continue
             await self._transcript.flush()
             outcome = await self._family.request(
@@ -259,7 +281,7 @@ class Execution:
             facts = e.ChildEnded(
                 child=run_id, iteration=node.iteration, node=node.node, status=ended.status
             )
-            self._transcript.note(facts, ended.body)
+            self._transcript.note_bytes(facts, ended.body)
             self._progress.settle(node.place, node.attempt, node.started_at, ended.result)
 
     # Time and requests

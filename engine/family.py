@@ -10,7 +10,7 @@ from ..journal.clock import IdSource
 from ..projections.node_state import Place
 from ..projections.run_state import RunState
 from .calls import Result
-from .component import ChildRequest, Json
+from .component import ChildRequest, Outcome
 from .transcript import Transcript
 
 
@@ -18,10 +18,15 @@ class ChildEnd(msgspec.Struct, frozen=True):
     """How a run of another workflow ended."""
 
     status: str
-    body: dict[str, Json]
-    """What is journaled of it: its result, or its error message."""
+    body: bytes
+    """What is journaled of it, as JSON: its result, or its error message."""
     result: Result
     """What the node that waited for it comes to."""
+
+
+def unwaited(run_id: str) -> Outcome:
+    """Return what a node comes to that does not wait for the run that it started."""
+    return Outcome({"run_id": run_id})
 
 
 class Family(Protocol):

@@ -8,7 +8,6 @@ its graph has edges.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ..projections.node_state import SETTLED, NodeState
@@ -28,7 +27,7 @@ class Frontier:
         self._unsettled = {node: len(edges) for node, edges in graph.incoming.items()}
         self._reached: set[str] = set()
         self._passed: set[str] = {*graph.starts, *(node.node for node in known)}
-        self.ready: deque[str] = deque()
+        self.ready: list[str] = []
         """Nodes that may start, in the order in which they became ready."""
         begun = {node.node for node in known}
         self.ready.extend(node for node in graph.starts if node not in begun)
@@ -48,9 +47,8 @@ class Frontier:
 
     def _bury(self, nodes: Iterable[str]) -> None:
         """Take dead nodes away, and those that this leaves without a way to them."""
-        dead = deque(nodes)
-        while dead:
-            node = dead.popleft()
+        dead = list(nodes)
+        for node in dead:
             self._passed.add(node)
             dead.extend(self._leave(node, None))
 
@@ -78,10 +76,5 @@ def known_in(state: RunState, iteration: str, nodes: Iterable[str]) -> list[Node
     What became ready then becomes ready in the same order, so that a recovered run chooses as
     the one that never died. Nodes without an outcome come last.
     """
-    found = {node: known for node in nodes if (known := state.at((iteration, node))) is not None}
-    newest = {
-        entry.node: index
-        for index, entry in enumerate(state.log)
-        if entry.iteration == iteration and entry.node in found
-    }
-    return sorted(found.values(), key=lambda known: newest.get(known.node, len(state.log)))
+    found = [known for node in nodes if (known := state.at((iteration, node))) is not None]
+    return sorted(found, key=lambda known: known.outcome_version or state.version + 1)

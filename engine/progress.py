@@ -7,7 +7,7 @@ Iterators live here too: an item is a scope of its own, and its end may be its i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -65,14 +65,8 @@ class Progress:
         self._scopes: dict[tuple[str, str], Scope] = {}
         self._loops: dict[Place, Loop] = {}
         graph = definition.graph
-        root = Scope(
-            "",
-            "",
-            graph,
-            roots(self._state, payload),
-            known=known_in(self._state, "", graph.nodes),
-        )
-        self._enter(root)
+        known = known_in(self._state, "", graph.nodes)
+        self._enter(Scope("", "", graph, roots(self._state, payload), known=known), known)
         for node in sorted(self._state.open.values(), key=lambda known: known.iteration.count(".")):
             self._remember(node)
 
@@ -86,40 +80,27 @@ class Progress:
 
     # Scopes
 
-    def _enter(self, scope: Scope) -> None:
-        """Take a scope in, as far as it has come already."""
+    def _enter(self, scope: Scope, known: Sequence[NodeState]) -> None:
+        """Take a scope in, as far as it has come already: `known` are its nodes that ran."""
         self._scopes[scope.path, scope.owner] = scope
-        nodes = set(scope.graph.nodes)
-        for (path, node), output in self._memory.outputs.items():
-            if path == scope.path and node in nodes:
-                self._see(scope, node, output)
-        for (path, node), known in self._state.open.items():
-            if path == scope.path and node in nodes:
+        for node in known:
+            place = node.place
+            if node.phase in SETTLED:
+                self._see(scope, node.node, self._memory.outputs[place])
+            elif node.phase == "failed" and scope.owner and scope.failure is None:
+                error = self._memory.outputs[place].get("error", {})
+                scope.failure = Failure(node.node, error.get("code", ""), error.get("message", ""))
+            elif place in self._state.open:
                 scope.active += 1
-                if known.phase == "asked":
-                    self.forms[path, node] = self._memory.inputs[path, node]
-        scope.failure = self._failure_in(scope) if scope.owner else None
+                if node.phase == "asked":
+                    self.forms[place] = self._memory.inputs[place]
         self._take_ready(scope)
 
     def _see(self, scope: Scope, node: str, output: Json) -> None:
-        """Remember an outcome from before: a value for later nodes, or an item's failure."""
-        known = self._state.at((scope.path, node))
-        assert known is not None, "what is remembered has happened"
-        if known.phase in SETTLED:
-            scope.outputs[node] = output
-            if not scope.owner and node == scope.graph.trigger:
-                scope.surroundings["trigger"] = output
-
-    def _failure_in(self, scope: Scope) -> Failure | None:
-        """Find the first failure of an item that a crash cut off."""
-        for entry in self._state.log:
-            place = entry.iteration, entry.node
-            known = self._state.at(place)
-            is_here = entry.iteration == scope.path and entry.node in scope.graph.incoming
-            if is_here and known is not None and known.phase == "failed":
-                error = self._memory.outputs[place].get("error", {})
-                return Failure(entry.node, error.get("code", ""), error.get("message", ""))
-        return None
+        """Remember a node's value for later ones."""
+        scope.outputs[node] = output
+        if not scope.owner and node == scope.graph.trigger:
+            scope.surroundings["trigger"] = output
 
     def _remember(self, node: NodeState) -> None:
         """Take up an iterator that was under way, with its open items."""
@@ -133,9 +114,9 @@ class Progress:
             if at:
                 loop.ended[index] = self._memory.ended[node.place, index]
                 continue
-            path = path_of(node.iteration, index)
             loop.open += 1
-            self._enter(loop.scope_of(index, known_in(self._state, path, loop.body.nodes)))
+            known = known_in(self._state, path_of(node.iteration, index), loop.body.nodes)
+            self._enter(loop.scope_of(index, known), known)
 
     def _loop(self, scope: Scope, step: Step, items: list[Json], concurrency: int) -> Loop:
         place = scope.path, step.node
@@ -160,9 +141,10 @@ class Progress:
         return (known.items or {}) if known is not None else {}
 
     def _take_ready(self, scope: Scope) -> None:
-        while scope.frontier.ready:
+        for node in scope.frontier.ready:
             scope.active += 1
-            self.ready.append((scope, scope.frontier.ready.popleft()))
+            self.ready.append((scope, node))
+        scope.frontier.ready.clear()
 
     def start_next(self) -> None:
         """Begin the next ready node, unless its item is failing."""
@@ -170,7 +152,7 @@ class Progress:
         if scope.is_failing:
             self._leave(scope)
         else:
-            self.start((scope.path, node), 1)
+            self._begin(scope, self._definition.steps[node], 1)
 
     def _leave(self, scope: Scope) -> None:
         """Count a node as over."""
@@ -181,37 +163,47 @@ class Progress:
         if not scope.owner or scope.active or self._state.is_stopping:
             return
         loop = self._loops[outer_of(scope.path), scope.owner]
-        index, failure = index_of(scope.path), scope.failure
-        if scope.parent is not None and scope.parent.is_failing:
-            end: dict[str, Json] = {}
-        elif failure is not None:
-            error = {
-                "index": index,
-                "node_id": failure.node,
-                "code": failure.code,
-                "message": failure.message,
-            }
-            end = {"error": error}
-        else:
-            known = {
-                node: state
-                for node in scope.graph.nodes
-                if (state := self._state.at((scope.path, node))) is not None
-            }
-            end = {"result": result_of(final_nodes(scope.graph, known), scope.outputs)}
         del self._scopes[scope.path, scope.owner]
         loop.open -= 1
-        if end:
-            loop.ended[index] = end
-            facts = e.IterationEnded(
-                code=failure.code if failure else "",
-                ended_at=self._clock.now_us(),
-                failed_node=failure.node if failure else "",
-                iteration=scope.path,
-                node=scope.owner,
-            )
-            self._transcript.note(facts, end)
+        if not loop.scope.is_failing:
+            self._note_end(scope, loop)
         self._fill(loop)
+
+    def _note_end(self, scope: Scope, loop: Loop) -> None:
+        """Note what an item came to: its result or its failure."""
+        index, failure, result = index_of(scope.path), scope.failure, None
+        if failure is None:
+            result, failure = self._result_of(scope)
+        if failure is None:
+            end: dict[str, Json] = {"result": result}
+        else:
+            at = {"index": index, "node_id": failure.node}
+            end = {"error": at | {"code": failure.code, "message": failure.message}}
+        loop.ended[index] = end
+        facts = e.IterationEnded(
+            code=failure.code if failure else "",
+            ended_at=self._clock.now_us(),
+            failed_node=failure.node if failure else "",
+            iteration=scope.path,
+            node=scope.owner,
+        )
+        self._transcript.note(facts, end)
+
+    def _result_of(self, scope: Scope) -> tuple[Json, Failure | None]:
+        """Return the result of an item; one that is larger than an output may be is a failure."""
+        known = {
+            node: state
+            for node in scope.graph.nodes
+            if (state := self._state.at((scope.path, node))) is not None
+        }
+        final = final_nodes(scope.graph, known)
+        result = result_of(final, scope.outputs)
+        if len(final) > 1:
+            # That of one node is no larger than the limit.
+            _, checked = encode_result(Outcome(result), 1, self._limits.output_bytes_max)
+            if isinstance(checked, NodeError):
+                return None, Failure(final[-1], checked.code, checked.message)
+        return result, None
 
     def _fill(self, loop: Loop) -> None:
         """Begin as many items as may be under way, or end the iterator when none is left."""
@@ -245,26 +237,33 @@ class Progress:
 
     def start(self, place: Place, number: int) -> None:
         """Begin an attempt: pure nodes end at once, others are noted as started."""
+        self._begin(self.scope_of(place), self._definition.steps[place[1]], number)
+
+    def _begin(self, scope: Scope, step: Step, number: int) -> None:
         now = self._clock.now_us()
         result: Result | IteratorPlan | None
         try:
-            result = self._attempts.begin(self.scope_of(place), place, number, now)
+            result = self._attempts.begin(scope, step, number, now)
         except NodeError as error:
             result = error
         except Exception as error:
-            result = unexpected(self._state.run_id, place[1], error)
+            result = unexpected(self._state.run_id, step.node, error)
         if isinstance(result, IteratorPlan):
-            step = self._definition.steps[place[1]]
-            self._fill(self._loop(self.scope_of(place), step, result.items, result.concurrency))
+            self._fill(self._loop(scope, step, result.items, result.concurrency))
         elif result is not None:
-            self.settle(place, number, now, result)
+            self._settle(scope, step, number, now, result)
 
     # What comes of it
 
     def settle(self, place: Place, number: int, started_at: int, result: Result) -> None:
         """Note an attempt's outcome and let the frontier move past it."""
         step = self._definition.steps[place[1]]
-        scope = self.scope_of(place)
+        self._settle(self.scope_of(place), step, number, started_at, result)
+
+    def _settle(
+        self, scope: Scope, step: Step, number: int, started_at: int, result: Result
+    ) -> None:
+        place = scope.path, step.node
         attempt = Attempt(place, step.component, number, started_at, self._clock.now_us())
         was_ending = self._state.ending is not None
         body, result = encode_result(result, number, self._limits.output_bytes_max)
@@ -338,12 +337,21 @@ class Progress:
         if step is None or not isinstance(step.run, FormNode):
             raise NodeNotFoundError(place[1])
         form = self.forms.get(place)
-        if form is None or self._state.is_stopping or self.is_failing(place):
+        if (
+            form is None
+            or self._state.is_stopping
+            or self.is_failing(place)
+            or self._is_over(place)
+        ):
             raise StateError("interaction_closed", f"The form '{place[1]}' is not open.")
         try:
             return step.run.answer(form, request.action, request.values, request.subject)
         except AnswerError as error:
             raise InvalidError("The answer does not fit the form.", error.errors) from None
+
+    def _is_over(self, place: Place) -> bool:
+        """Tell whether a form's time has ended, although nothing was done about it yet."""
+        return 0 < self._state.open[place].due_at <= self._clock.now_us()
 
     def is_failing(self, place: Place) -> bool:
         """Tell whether nothing new may begin at a place because its item failed."""

@@ -58,11 +58,11 @@ class Scope:
 
     def context(self, node: str) -> dict[str, Json]:
         """Return what a node's templates see: the outputs upstream of it, and what is around."""
-        outputs = self.outputs
-        return {
-            **self.surroundings,
-            **{name: outputs[name] for name in self.graph.upstream(node) if name in outputs},
-        }
+        outputs, seen = self.outputs, dict(self.surroundings)
+        for name in self.graph.upstream(node):
+            if name in outputs:
+                seen[name] = outputs[name]
+        return seen
 
 
 class Loop:

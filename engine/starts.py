@@ -21,6 +21,7 @@ from ..projections.workflow_state import WorkflowState
 from .caller import Caller
 from .component import is_object
 from .cut import Cut, check_compatible, cut, last_good, reachable, replayable, replayed
+from .decider import place_of
 from .definition import Definition
 from .errors import NodeNotFoundError, StateError
 from .run_requests import RunRequests, Started, accepted, request_facts
@@ -181,7 +182,7 @@ class Starts:
                     request,
                 ),
                 chosen_node=node,
-                in_doubt=" ".join(made.cut.in_doubt),
+                in_doubt=" ".join(key for key in made.cut.in_doubt if place_of(key)[1] not in kept),
                 kept=" ".join(kept),
                 original_run=original.state.run_id,
                 original_version=original.state.version,
@@ -225,10 +226,26 @@ class Starts:
         return _Resume(node, original, workflow, number, made)
 
     async def _with_inside(self, run: RunState, kept: Sequence[str]) -> list[str]:
-        """Return the kept nodes and those inside of them, by the definition that they ran by."""
+        """Return the kept nodes and those inside of them, by the definition that they ran by.
+
+        That is the original's for what this run has itself only replayed.
+        """
         workflow = await self._workflows.find(run.tenant, run.origin.workflow)
-        definition = await self._workflows.definition(workflow, run.origin.workflow_version)
-        return definition.with_inside(kept)
+        request = run.origin
+        left: list[str] = list(kept)
+        found: dict[str, None] = {}
+        while left:
+            definition = await self._workflows.definition(workflow, request.workflow_version)
+            replayed_ones = set(request.kept.split())
+            found |= dict.fromkeys(
+                definition.with_inside(node for node in left if node not in replayed_ones)
+            )
+            left = [node for node in left if node in replayed_ones]
+            if left:
+                first = await self._journal.read_stream(request.original_run, limit=1)
+                assert isinstance(first[0].facts, e.RunRequested), "what every run begins with"
+                request = first[0].facts
+        return list(found)
 
     async def _moved(
         self, old: Definition, workflow: WorkflowState, number: int, made: Cut, run: RunState

@@ -7,7 +7,7 @@ for the salts, which come from the function that is passed in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeGuard
+from typing import Final, Protocol, TypeGuard
 
 import msgspec
 
@@ -114,6 +114,16 @@ class Sequenced(msgspec.Struct, frozen=True, gc=False):
     """The position of the event that says so."""
 
 
+_HOLDING: Final = frozenset(
+    {
+        e.RunRequested,
+        e.RunCompleted,
+        e.RunFailed,
+        e.RunCancelled,
+        e.WorkflowDefined,
+        e.WorkflowDeleted,
+    }
+)
 HoldChange = Hold | str
 """A hold that is taken, or the holder that holds nothing any more."""
 
@@ -126,13 +136,15 @@ def hold_changes(events: Iterable[Recorded]) -> Iterator[HoldChange]:
     """
     for event in events:
         facts = event.facts
+        if type(facts) not in _HOLDING:
+            continue
         if isinstance(facts, e.RunRequested):
             yield Hold(facts.workflow, event.stream)
         elif isinstance(facts, e.WorkflowDefined):
             yield event.stream
             for resource in facts.uses.split():
                 yield Hold(resource, event.stream)
-        elif isinstance(facts, e.WorkflowDeleted) or facts.type in e.RUN_ENDED:
+        else:
             yield event.stream
 
 

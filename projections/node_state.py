@@ -42,13 +42,18 @@ class NodeState(msgspec.Struct, gc=False):
     """A call of this node was on the wire and nobody knows its outcome."""
     body_at: int = 0
     """The position of the body with the newest outcome: the node's value in the context."""
+    outcome_version: int = 0
+    """The version of the newest outcome: what came first is told by it."""
     terminates: bool = False
     """The node is a `terminate`, which no resume keeps."""
     iteration: str = ""
     input_at: int = 0
     """The position of the body with what the newest attempt began with, 0 for none."""
     child: str = ""
-    """The run of another workflow that the newest attempt started."""
+    """The run of another workflow that the newest attempt started.
+
+    A node that waits for it is in phase `child`; one that doesn't has succeeded by it.
+    """
     items: dict[int, int] | None = None
     """Of an iterator: the items that began, and the position of each one's end, 0 while open."""
 

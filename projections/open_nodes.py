@@ -2,7 +2,7 @@
 
 A run awaits people while a form is open and no node is at work. Which nodes are open stands in two
 text columns, one for nodes at work and one for forms, each place between angle brackets; so an
-event changes a row by one statement, and an event of a pure node by none.
+event changes a row by one statement, and an event of a pure node by none but where it is retried.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ def form_answered(event: Recorded, facts: e.InteractionSubmitted) -> Statement:
 
 def attempt_ended(event: Recorded, facts: _Outcome) -> tuple[Statement, ...]:
     """Note that an attempt is over; a node that will be tried again stays at work."""
-    if facts.component not in STARTING:
+    is_retried = isinstance(facts, e.NodeFailed) and facts.retried == 1
+    was_retried = facts.attempt > 1 or isinstance(facts, e.NodeInterrupted)
+    if facts.component not in STARTING and not is_retried and not was_retried:
         return ()
     place = _place(facts)
-    is_retried = isinstance(facts, e.NodeFailed) and facts.retried == 1
     return (_changed(event, place, busy=place if is_retried else ""),)
 
 

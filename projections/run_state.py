@@ -146,15 +146,13 @@ def _requested(state: RunState, event: Recorded, facts: e.RunRequested) -> None:
     state.created_at = event.at
 
 
-def _started(state: RunState, event: Recorded, facts: e.RunStarted) -> None:
-    del event
+def _started(state: RunState, _: Recorded, facts: e.RunStarted) -> None:
     state.status = "running"
     state.started_at = facts.started_at
     state.limit_us = facts.limit_us
 
 
-def _completed(state: RunState, event: Recorded, facts: e.RunCompleted) -> None:
-    del facts
+def _completed(state: RunState, event: Recorded, _: e.RunCompleted) -> None:
     state.status = "completed"
     state.ended_at = event.at
 
@@ -166,8 +164,7 @@ def _failed(state: RunState, event: Recorded, facts: e.RunFailed) -> None:
     state.message_at = event.body_at
 
 
-def _cancelled(state: RunState, event: Recorded, facts: e.RunCancelled) -> None:
-    del facts
+def _cancelled(state: RunState, event: Recorded, _: e.RunCancelled) -> None:
     state.status = "failed"
     state.ended_at = event.at
     state.message_at = event.body_at
@@ -196,8 +193,7 @@ def _node_started(state: RunState, event: Recorded, facts: e.NodeStarted) -> Non
         _look_for_pause(state, facts.started_at)
 
 
-def _timer_set(state: RunState, event: Recorded, facts: e.TimerSet) -> None:
-    del event
+def _timer_set(state: RunState, _: Recorded, facts: e.TimerSet) -> None:
     node = _known(state, facts)
     node.phase = "waiting"
     node.due_at = facts.due_at
@@ -212,21 +208,19 @@ def _asked(state: RunState, event: Recorded, facts: e.InteractionRequested) -> N
     _look_for_pause(state, facts.requested_at)
 
 
-def _answered(state: RunState, event: Recorded, facts: e.InteractionSubmitted) -> None:
-    del event
+def _answered(state: RunState, _: Recorded, facts: e.InteractionSubmitted) -> None:
     _known(state, facts).phase = "started"
     _look_for_pause(state, facts.submitted_at)
 
 
-def _child_requested(state: RunState, event: Recorded, facts: e.ChildRequested) -> None:
-    del event
+def _child_requested(state: RunState, _: Recorded, facts: e.ChildRequested) -> None:
     node = _known(state, facts)
-    node.phase = "child"
     node.child = facts.child
+    if facts.waits:
+        node.phase = "child"
 
 
-def _iteration_started(state: RunState, event: Recorded, facts: e.IterationStarted) -> None:
-    del event
+def _iteration_started(state: RunState, _: Recorded, facts: e.IterationStarted) -> None:
     node = _iterator(state, facts)
     node.phase = "iterating"
     assert node.items is not None
@@ -240,7 +234,7 @@ def _iteration_ended(state: RunState, event: Recorded, facts: e.IterationEnded) 
 
 
 def _node_succeeded(state: RunState, event: Recorded, facts: e.NodeSucceeded) -> None:
-    node = _attempt(state, facts)
+    node = _attempt(state, event, facts)
     node.phase = "succeeded"
     node.handle = facts.handle
     node.body_at = event.body_at
@@ -253,36 +247,33 @@ def _node_succeeded(state: RunState, event: Recorded, facts: e.NodeSucceeded) ->
 
 
 def _node_failed(state: RunState, event: Recorded, facts: e.NodeFailed) -> None:
-    node = _attempt(state, facts, stays_open=facts.retried == 1)
+    node = _attempt(state, event, facts, stays_open=facts.retried == 1)
     node.body_at = event.body_at
     # The outcome of a call that a crash cut off is as unknown as that of one still on the wire.
     node.in_doubt = facts.code == "interrupted"
     if facts.retried:
         node.phase = "retrying"
+        if state.paused_at:
+            _look_for_pause(state, facts.ended_at)
     elif facts.tolerated:
         node.phase = "tolerated"
     else:
         node.phase = "failed"
         if state.ending is None and not facts.iteration:
             state.ending = Ending("failed", facts.code, facts.node, event.body_at)
-    went_on = (
-        node.phase != "failed"
-        or facts.iteration != ""
-        or (state.ending is not None and state.ending.status == "completed")
-    )
+    went_on = node.phase != "failed" or state.ending is None or state.ending.status == "completed"
     _log(state, event, facts, "warning" if went_on else "error")
 
 
 def _node_interrupted(state: RunState, event: Recorded, facts: e.NodeInterrupted) -> None:
-    node = _attempt(state, facts)
+    node = _attempt(state, event, facts)
     node.phase = "interrupted"
     node.in_doubt = facts.in_doubt == 1
     node.body_at = event.body_at
     _log(state, event, facts, "warning")
 
 
-def _retry_scheduled(state: RunState, event: Recorded, facts: e.NodeRetryScheduled) -> None:
-    del event
+def _retry_scheduled(state: RunState, _: Recorded, facts: e.NodeRetryScheduled) -> None:
     _known(state, facts).due_at = facts.due_at
 
 
@@ -317,7 +308,9 @@ def _iterator(state: RunState, facts: e.IterationStarted | e.IterationEnded) -> 
     return node
 
 
-def _attempt(state: RunState, facts: _Outcome, *, stays_open: bool = False) -> NodeState:
+def _attempt(
+    state: RunState, event: Recorded, facts: _Outcome, *, stays_open: bool = False
+) -> NodeState:
     """Return the node's state: a pure node has no start of its own before its outcome."""
     place = (facts.iteration, facts.node)
     node = state.at(place)
@@ -333,6 +326,7 @@ def _attempt(state: RunState, facts: _Outcome, *, stays_open: bool = False) -> N
         _keep(state, node)
     node.attempt = facts.attempt
     node.due_at = 0
+    node.outcome_version = event.version
     if stays_open:
         state.open[place] = node
     elif state.open.pop(place, None) is not None and state.has_forms:

@@ -116,12 +116,12 @@ _ENDING: Final = "UPDATE run_{g} SET ending = ? WHERE run_id = ? AND ending = ''
 _LOGGED: Final = """INSERT INTO log_{g} (position, run_id, version, tenant, workflow, event_id,
   node, component, status, created_at, started_at, attempt, body_at, iteration, source_id)
 SELECT ?, ?2, ?, tenant, workflow, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM run_{g} WHERE run_id = ?2"""
-# An untolerated failure is an error, unless a `terminate` had already decided that the run
-# completes: then the run went on without it. So it does past one inside an iterator, which fails
-# its item alone.
+# An untolerated failure is an error where it fails the run, or comes while the run is failing.
+# Past one inside an iterator, which fails its item alone, the run goes on; so does one of which a
+# `terminate` had already decided that it completes.
 _LOGGED_FAILURE: Final = _LOGGED.replace(
     "?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM",
-    "?, ?, ?, CASE ending WHEN 'completed' THEN 'warning' ELSE ? END, ?, ?, ?, ?, ?, ? FROM",
+    "?, ?, ?, CASE ending WHEN 'failed' THEN 'error' ELSE ? END, ?, ?, ?, ?, ?, ? FROM",
 )
 
 _Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
@@ -131,7 +131,7 @@ class RunsProjection:
     """See `Projection`."""
 
     name = "runs"
-    version = 2
+    version = 3
     tables = (_RUN, _LOG)
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
@@ -210,13 +210,12 @@ def _node_succeeded(event: Recorded, facts: e.NodeSucceeded) -> Sequence[Stateme
 
 def _node_failed(event: Recorded, facts: e.NodeFailed) -> Sequence[Statement]:
     closed = open_nodes.attempt_ended(event, facts)
-    if facts.retried or facts.tolerated or facts.iteration:
+    if facts.retried or facts.tolerated:
         return (_logged(_LOGGED, event, facts, "warning"), *closed)
-    return (
-        Statement(_ENDING, ("failed", event.stream)),
-        _logged(_LOGGED_FAILURE, event, facts, "error"),
-        *closed,
-    )
+    logged = _logged(_LOGGED_FAILURE, event, facts, "warning")
+    if facts.iteration:
+        return (logged, *closed)
+    return (Statement(_ENDING, ("failed", event.stream)), logged, *closed)
 
 
 def _node_interrupted(event: Recorded, facts: e.NodeInterrupted) -> Sequence[Statement]:

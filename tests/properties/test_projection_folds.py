@@ -171,6 +171,9 @@ CALL_DONE = msgspec.structs.replace(kit.succeeded("call"), component="webhook")
 EACH_DONE = msgspec.structs.replace(kit.succeeded("each"), component="iterator")
 FORM_TOO = msgspec.structs.replace(FORM, node="too")
 ASKED_TOO = msgspec.structs.replace(ASKED, node="too")
+AGAIN = msgspec.structs.replace(kit.node_failed("pure", retried=1), component="text_transform")
+AGAIN_DONE = msgspec.structs.replace(kit.succeeded("pure"), attempt=2)
+AGAIN_ENDED = msgspec.structs.replace(kit.interrupted("pure"), component="text_transform")
 FORM_ENDED = msgspec.structs.replace(kit.interrupted("ask"), component="form")
 
 
@@ -189,6 +192,7 @@ def inside(facts: e.NodeStarted | e.NodeSucceeded) -> e.Facts:
         [(CALL, R), (FORM, R), (ASKED, R), (kit.node_failed("call", retried=1), R), (CALL, R)],
         [(FORM, R), (ASKED, A), (kit.succeeded("pure"), A), (kit.node_failed("pure"), A)],
         [(EACH, R), (FORM, R), (ASKED, A), (inside(CALL), R), (inside(CALL_DONE), A)],
+        [(FORM, R), (ASKED, A), (AGAIN, R), (AGAIN_DONE, A), (AGAIN, R), (AGAIN_ENDED, A)],
         [(FORM, R), (ASKED, A), (EACH, A), (CALL, R), (inside(CALL_DONE), R), (CALL_DONE, A)],
         [(FORM, R), (ASKED, A), (FORM_TOO, R), (ASKED_TOO, A), (ANSWERED, R), (FORM_DONE, A)],
         [(FORM, R), (ASKED, A), (FORM_DONE, R), (FORM, R), (ASKED, A), (EACH_DONE, A)],

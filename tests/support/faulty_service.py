@@ -93,8 +93,8 @@ def call_again() -> None:
     """Forget at recovery that a node is to be called at most once."""
     judge = decider.after_crash
 
-    def forgetful(*asked: Any) -> str:
-        fate = judge(*asked)
+    def forgetful(*asked: Any, **named: Any) -> str:
+        fate = judge(*asked, **named)
         return "again" if fate == "fail" else fate
 
     patch(decider, "after_crash", forgetful)

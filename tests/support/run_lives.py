@@ -74,7 +74,10 @@ class Life:
             "terminate": (_OVER, [self._outcome(kit.succeeded(node, "completed"), place)]),
         }
         if component == "text_transform":
-            return over
+            if phase == "retrying":
+                return over | {"interrupt": (_OVER, [self._outcome(kit.interrupted(node), place)])}
+            failed = self._outcome(kit.node_failed(node, retried=1), place)
+            return over | {"retry": ("retrying", [failed])}
         started = e.NodeStarted(
             attempt=1, component=component, effect_key="", started_at=kit.START_US, **at
         )
@@ -131,6 +134,7 @@ class Life:
         ended_at = self._history.at if self._is_started else kit.START_US - 7
         return msgspec.structs.replace(
             facts,
+            attempt=2 if self._phases.get(place) == "retrying" else 1,
             component=COMPONENTS[place[1]],
             ended_at=ended_at,
             iteration=place[0],

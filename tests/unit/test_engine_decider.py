@@ -135,9 +135,9 @@ def test_a_run_ends_once_nothing_of_it_is_open(
 
 def test_an_effect_key_outlives_attempts_and_recoveries() -> None:
     """The receiver can tell a repeat: run, node, iteration and number of the call."""
-    assert decider.effect_key(state(), ("", "a")) == "fl_run_b:a:-:1"
+    assert decider.effect_key(state(), ("", "a"), {}) == "fl_run_b:a:-:1"
     assert (
-        decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), ("", "a"))
+        decider.effect_key(state(in_phase("retrying", "fl_run_b:a:-:1")), ("", "a"), {})
         == "fl_run_b:a:-:1"
     )
 
@@ -146,8 +146,9 @@ def test_a_call_in_doubt_is_made_again_under_the_key_of_the_run_that_made_it() -
     """Only the node in doubt inherits; its neighbours have keys of this run."""
     made = state()
     made.requested = requested_facts(in_doubt="fl_run_a:a:-:1 fl_run_a:aa:-:1")
-    assert decider.effect_key(made, ("", "a")) == "fl_run_a:a:-:1"
-    assert decider.effect_key(made, ("", "b")) == "fl_run_b:b:-:1"
+    keys = decider.inherited_keys(made)
+    assert decider.effect_key(made, ("", "a"), keys) == "fl_run_a:a:-:1"
+    assert decider.effect_key(made, ("", "b"), keys) == "fl_run_b:b:-:1"
 
 
 @pytest.mark.parametrize(

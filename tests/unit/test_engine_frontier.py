@@ -7,7 +7,7 @@ from typing import Literal
 from refold.engine.frontier import Frontier, known_in
 from refold.engine.graph import Graph
 from refold.projections.node_state import NodeState
-from refold.projections.run_state import LogEntry, RunState
+from refold.projections.run_state import RunState
 from tests.support.run_events import graph
 
 
@@ -23,8 +23,8 @@ def standing(made: Graph, *nodes: NodeState) -> Frontier:
     state = RunState("fl_run_x")
     for node in sorted(nodes, key=lambda known: known.node):
         state.nodes[node.node] = node
-    for node in nodes:
-        state.log.append(LogEntry("", node.node, "", "success", 0, 0, 1, "", "", 0, 0))
+    for version, node in enumerate(nodes, 1):
+        node.outcome_version = version
     return Frontier(made, known_in(state, "", made.nodes))
 
 

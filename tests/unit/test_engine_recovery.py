@@ -249,3 +249,27 @@ def test_recovery_takes_up_each_unfinished_run_once() -> None:
         await after.close()
 
     run_virtually(scenario())
+
+
+def test_a_parent_hears_of_a_child_that_somebody_else_has_ended() -> None:
+    """It goes on as soon as its service sees that, not when its own time is over."""
+
+    async def scenario() -> None:
+        sim = Simulated()
+        pause = node("d", "delay", duration=60)
+        made = await sim.define([node("begin", "workflow_trigger"), pause], line("begin", "d"))
+        step = node("s", "trigger_workflow", workflow_id=made, continue_on_error=True)
+        run_id = await sim.execute(await sim.define([TRIGGER, step], line("start", "s")))
+        state = await sim.until(
+            run_id, lambda known: "s" in known.nodes and known.nodes["s"].child != ""
+        )
+        child = state.nodes["s"].child
+        known = await sim.until(child, lambda found: ("", "d") in found.open)
+        ended = NewEvent(sim.ids.new(), e.RunCancelled(code="cancelled"), b'{"message":"enough"}')
+        await sim.journal.append(Commit([StreamWrite(child, known.version, [ended], META)]))
+        state = await sim.ended(run_id)
+        assert (state.status, state.nodes["s"].phase) == ("completed", "tolerated")
+        assert sim.clock.now_us() - START_US < 70e6
+        await sim.close()
+
+    run_virtually(scenario())
