@@ -7,6 +7,8 @@ is exported of it in every format.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 import sys
@@ -134,13 +136,24 @@ def tell(
         story.read_everything()
 
 
+def plain(exported: bytes) -> bytes:
+    """Return the legal copy with its bodies as they are.
+
+    In base64, six characters of a secret look like eight of its base64, and six may stand there.
+    """
+    lines = [json.loads(line) for line in exported.splitlines()]
+    bodies = [base64.b64decode(line["body"]) for line in lines if line.get("body")]
+    return b"\n".join([*(json.dumps(line | {"body": ""}).encode() for line in lines), *bodies])
+
+
 def traces(service: Service, stories: list[Story]) -> list[str]:
     """Search everything that the service wrote or said."""
     leaks = Leaks(secret for story in stories for secret in story.secrets.values())
     found = [f"log: {trace}" for trace in leaks.find("".join(service.log).encode())]
     for file in sorted(service.data.rglob("*")):
         if file.is_file():
-            found += [f"{file.name}: {trace}" for trace in leaks.find(file.read_bytes())]
+            data = plain(file.read_bytes()) if file.name == "exported.ndjson" else file.read_bytes()
+            found += [f"{file.name}: {trace}" for trace in leaks.find(data)]
     said: dict[bytes, str] = {answer: what for story in stories for what, answer in story.answers}
     everything = b"\n".join(said)
     if leaks.find(everything):
