@@ -74,12 +74,13 @@ async def resume(app: App, call: Call) -> Answer:
     raw = call.json()
     wanted = call.read(wire.ResumeRequest)
     run_id, node = call.params["runId"], call.params["nodeId"]
+    # A key that is none is refused in a rehearsal too: it would be when it is meant.
+    request = call.idempotency("resume", f"{run_id}\n{node}", raw)
     if wanted.dry_run:
         plan = await app.starts.plan_resume(
             call.caller, run_id, node, wanted.definition, allow_completed=wanted.allow_completed
         )
         return answer(200, wire.Plan(list(plan.replayed), list(plan.executed), plan.definition))
-    request = call.idempotency("resume", f"{run_id}\n{node}", raw)
     app.engine.refuse_when_full()
     started = await app.starts.resume(
         call.caller,

@@ -127,6 +127,7 @@ def test_a_key_that_is_no_uuid_is_refused(api: Service, client: Client, given: s
             (f"/workflows/{workflow}/execute", None),
             (f"/workflows/runs/{failed}/rerun", None),
             (f"/workflows/runs/{failed}/resume-from/a", None),
+            (f"/workflows/runs/{failed}/resume-from/a", {"dry_run": True}),
             ("/workflows", quick()),
             (hook_path(client, workflow), {}),
         ):
