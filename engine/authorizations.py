@@ -18,7 +18,16 @@ from ..journal.actors import Pseudonyms
 from ..journal.clock import Clock, IdSource
 from ..journal.envelope import Recorded
 from ..journal.errors import ResourceInUseError
-from ..journal.journal import Appended, Commit, Journal, Metadata, NewEvent, RequestKey, StreamWrite
+from ..journal.journal import (
+    LATEST,
+    Appended,
+    Commit,
+    Journal,
+    Metadata,
+    NewEvent,
+    RequestKey,
+    StreamWrite,
+)
 from ..projections.authorization_state import AuthorizationState, evolve, fold
 from .api_client import ApiClient
 from .caller import Caller
@@ -126,8 +135,10 @@ class Authorizations:
             request=request,
         )
 
-    async def find(self, tenant: str, authorization_id: str) -> AuthorizationState:
-        """Return a grant of this tenant.
+    async def find(
+        self, tenant: str, authorization_id: str, *, at: int = LATEST
+    ) -> AuthorizationState:
+        """Return a grant of this tenant as of a position, by default as it is.
 
         Raises:
             NotFoundError: there is none; another tenant's looks the same and costs the same.
@@ -135,6 +146,8 @@ class Authorizations:
         state = self._states.get(authorization_id)
         if state is None or state.tenant != tenant:
             state = await self._load(authorization_id)
+        if state.tenant == tenant and at != LATEST:
+            state = await self._earlier(state, at)
         if state.tenant != tenant or not state.exists:
             raise NotFoundError("authorization")
         return state
@@ -319,6 +332,16 @@ class Authorizations:
 
     async def _load_known(self, authorization_id: str) -> AuthorizationState:
         return self._states.get(authorization_id) or await self._load(authorization_id)
+
+    async def _earlier(self, state: AuthorizationState, at: int) -> AuthorizationState:
+        """Return the state as of a position, apart from the one that the feed moves on."""
+        if state.position <= at:
+            return msgspec.structs.replace(state)
+        made = AuthorizationState(state.authorization_id)
+        async for page in read_whole(self._journal, state.authorization_id, at=at):
+            for event in page:
+                evolve(made, event)
+        return made
 
     async def _load(self, authorization_id: str) -> AuthorizationState:
         """Fold a grant's stream, and keep it if it is one."""

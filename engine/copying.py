@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from ..journal.clock import IdSource
 from ..journal.envelope import Recorded
-from ..journal.journal import Journal
+from ..journal.journal import LATEST, Journal
 from .cut import replayable, replayed
 from .transcript import EVENTS_PER_COMMIT_MAX, Transcript
 
@@ -34,13 +34,13 @@ async def copy_cut(journal: Journal, transcript: Transcript, ids: IdSource) -> N
 
 
 async def read_whole(
-    journal: Journal, stream: str, up_to: int = 0
+    journal: Journal, stream: str, up_to: int = LATEST, *, at: int = LATEST
 ) -> AsyncIterator[list[Recorded]]:
-    """Read a stream page by page, up to a version (0 = to its end)."""
+    """Read a stream page by page, up to a version and a position, by default to its end."""
     after = 0
     while page := await journal.read_stream(stream, after):
         after = page[-1].version
-        if up_to and after >= up_to:
-            yield [event for event in page if event.version <= up_to]
+        if after >= up_to or page[-1].position > at:
+            yield [event for event in page if event.version <= up_to and event.position <= at]
             return
         yield list(page)

@@ -9,7 +9,7 @@ import msgspec
 
 from ..journal import ids
 from ..journal.envelope import Recorded
-from ..journal.journal import Journal
+from ..journal.journal import LATEST, Journal
 from ..projections.run_state import RunState, fold
 from .copying import read_whole
 from .errors import NotFoundError, StateError
@@ -41,30 +41,42 @@ class Runs:
         self._journal = journal
         self._workflows = workflows
 
-    async def find(self, tenant: str, run_id: str, *, deleted_too: bool = False) -> LoadedRun:
-        """Load a run of this tenant at the durable head.
+    async def find(
+        self, tenant: str, run_id: str, *, deleted_too: bool = False, at: int = LATEST
+    ) -> LoadedRun:
+        """Load a run of this tenant as of a position, by default at the durable head.
 
         Raises:
             NotFoundError: there is none, it is another tenant's, or its workflow was deleted.
         """
-        first = await self._journal.read_stream(run_id, limit=1) if ids.is_run(run_id) else ()
-        if not first or first[0].tenant != tenant:
+        first = await self._first(tenant, run_id)
+        if first.position > at:
             raise NotFoundError("run")
-        loaded = await self.load(run_id)
+        loaded = await self.load(run_id, at=at)
         try:
             await self._workflows.find(
-                tenant, loaded.state.origin.workflow, deleted_too=deleted_too
+                tenant, loaded.state.origin.workflow, deleted_too=deleted_too, at=at
             )
         except NotFoundError:
             raise NotFoundError("run") from None
         return loaded
 
-    async def load(self, run_id: str) -> LoadedRun:
+    async def load(self, run_id: str, *, at: int = LATEST) -> LoadedRun:
         """Load a run, whoever's it is."""
         events: list[Recorded] = []
-        async for page in read_whole(self._journal, run_id):
+        async for page in read_whole(self._journal, run_id, at=at):
             events.extend(page)
         return LoadedRun(fold(run_id, events), events)
+
+    async def position_of(self, tenant: str, run_id: str, version: int) -> int:
+        """Return the position of a version of this tenant's run, 0 if it has not come so far.
+
+        Raises:
+            NotFoundError: there is no such run, or it is another tenant's.
+        """
+        await self._first(tenant, run_id)
+        found = await self._journal.read_stream(run_id, version - 1, 1)
+        return found[0].position if found else 0
 
     async def payload(self, state: RunState) -> dict[str, Any]:
         """Read a run's trigger payload, which reruns and resumes share with their original.
@@ -85,6 +97,12 @@ class Runs:
             return state.requested_body_at
         events = await self._journal.read_stream(owner, limit=1)
         return events[0].body_at
+
+    async def _first(self, tenant: str, run_id: str) -> Recorded:
+        found = await self._journal.read_stream(run_id, limit=1) if ids.is_run(run_id) else ()
+        if not found or found[0].tenant != tenant:
+            raise NotFoundError("run")
+        return found[0]
 
 
 def payload_of(body: bytes) -> dict[str, Any]:

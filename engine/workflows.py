@@ -16,7 +16,7 @@ import msgspec
 from ..journal import ids
 from ..journal.envelope import Recorded
 from ..journal.errors import ConflictError
-from ..journal.journal import Journal
+from ..journal.journal import LATEST, Journal
 from ..projections.workflow_state import WorkflowState, evolve, evolved, fold
 from .copying import read_whole
 from .definition import Definition, compile_definition
@@ -79,9 +79,9 @@ class Workflows:
         journal.subscribe(self._follow)
 
     async def find(
-        self, tenant: str, workflow_id: str, *, deleted_too: bool = False
+        self, tenant: str, workflow_id: str, *, deleted_too: bool = False, at: int = LATEST
     ) -> WorkflowState:
-        """Return a workflow of this tenant.
+        """Return a workflow of this tenant as of a position, by default as it is.
 
         Raises:
             NotFoundError: there is none; another tenant's looks the same and costs the same.
@@ -89,6 +89,8 @@ class Workflows:
         state = self._states.get(workflow_id)
         if state is None or state.tenant != tenant:
             state = await self._load(workflow_id)
+        if state.position > at and state.tenant == tenant:
+            state = await self._load_earlier(workflow_id, at)
         visible = state.exists or (deleted_too and state.versions)
         if state.tenant != tenant or not visible:
             raise NotFoundError("workflow")
@@ -160,6 +162,13 @@ class Workflows:
             self._states[workflow_id] = state
             if len(self._states) > CACHED_MAX:
                 self._states.popitem(last=False)
+        return state
+
+    async def _load_earlier(self, workflow_id: str, at: int) -> WorkflowState:
+        state = WorkflowState(workflow_id)
+        async for page in read_whole(self._journal, workflow_id, at=at):
+            for event in page:
+                evolve(state, event)
         return state
 
     def _follow(self, events: Sequence[Recorded]) -> None:

@@ -19,6 +19,8 @@ REQUEST_LIFE_US: Final = 24 * 3600 * 1_000_000
 """How long an idempotency key is remembered, from the first event's time."""
 PAGE: Final = 1000
 """How many events a long read takes at a time."""
+LATEST: Final = 2**63 - 1
+"""A position that no event is beyond: as of it, everything is as it is now."""
 
 
 class Metadata(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +148,13 @@ class Journal(Protocol):
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions; an erased one is missing from the answer."""
+        ...
+
+    async def position_at(self, at_us: int) -> int | None:
+        """Return the newest position that was committed by a time in microseconds, 0 for none.
+
+        None where the time has not come yet. A number stays the answer to its question for ever.
+        """
         ...
 
     async def requested(self, request: RequestKey) -> Appended | None:

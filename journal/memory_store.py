@@ -6,6 +6,7 @@ event; it passes the same conformance tests as the SQLite store.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -104,6 +105,12 @@ class MemoryJournal:
         """Read the bodies at these positions."""
         bodies = self._ledger.bodies
         return {p: bodies[p] for p in positions if p in bodies}
+
+    async def position_at(self, at_us: int) -> int | None:
+        """Return the newest position that was committed by a time, None if it has not come."""
+        if at_us >= self._clock.now_us():
+            return None
+        return bisect_right(self._ledger.events, at_us, key=lambda event: event.at)
 
     async def requested(self, request: RequestKey) -> Appended | None:
         """Return what an idempotency key made before, None if it is free."""

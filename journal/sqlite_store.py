@@ -51,6 +51,7 @@ from .sqlite_reader import (
     BETWEEN,
     HOLDS,
     KEY_EVENT,
+    POSITION_AT,
     REQUEST,
     STREAM,
     Reader,
@@ -84,7 +85,10 @@ class SqliteJournal:
         self._readers = readers
         self._next_reader = 0
         self._queue_max = queue_max
-        self._pending = 0
+        self._accepted = 0
+        self._delivered = 0
+        self._settling: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for as many appends to be delivered."""
         self._room = asyncio.Event()
         self._room.set()
         self._head = writer.position
@@ -112,7 +116,7 @@ class SqliteJournal:
 
     async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
         """Make a commit durable and return its events (see `Journal.append`)."""
-        while not self._closed and self._pending >= self._queue_max:
+        while not self._closed and self._accepted - self._delivered >= self._queue_max:
             if not patient:
                 raise OverloadedError("the journal's queue is full")
             self._room.clear()
@@ -120,14 +124,14 @@ class SqliteJournal:
         if self._closed:
             raise StoreClosedError("the journal is closed")
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self._pending += 1
+        self._accepted += 1
         self._writer.put(future, commit)
         # A caller that is cancelled here cancels only its own future; the commit goes on.
         return await future
 
     def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
-        self._pending -= len(results)
+        self._delivered += len(results)
         self._room.set()
         self._writable = writable
         events: list[Recorded] = []
@@ -137,6 +141,11 @@ class SqliteJournal:
         if events:
             self._head = events[-1].position
             self._subscriptions.notify(events)
+        settled = [waits for waits in self._settling if waits[0] <= self._delivered]
+        for waits in settled:
+            self._settling.remove(waits)
+            if not waits[1].done():
+                waits[1].set_result(None)
         for future, result in results:
             if future.done():
                 continue
@@ -161,6 +170,18 @@ class SqliteJournal:
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(await self._read(statement, page)))
         return found
+
+    async def position_at(self, at_us: int) -> int | None:
+        """Return the newest position that was committed by a time, None if it has not come."""
+        if at_us >= self._clock.now_us():
+            return None
+        # What the writer has taken up may have got its time already, and is to be durable first.
+        if self._delivered < self._accepted:
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.append((self._accepted, settled))
+            await settled
+        rows = list(await self._read(POSITION_AT, (self._head, at_us)))
+        return int(rows[0][0])
 
     async def requested(self, request: RequestKey) -> Appended | None:
         """Return what an idempotency key made before, None if it is free."""

@@ -19,6 +19,8 @@ class AuthorizationState(msgspec.Struct):
     authorization_id: str
     version: int = 0
     """The version of its stream: what a commit that relies on this state guards."""
+    position: int = 0
+    """The position of its newest event: as of any later one, it is the same."""
     tenant: str = ""
     status: AuthorizationStatus = "active"
     is_deleted: bool = False
@@ -49,6 +51,7 @@ def fold(authorization_id: str, events: Iterable[Recorded]) -> AuthorizationStat
 def evolve(state: AuthorizationState, event: Recorded) -> None:
     """Bring the state past one event of its stream."""
     state.version = event.version
+    state.position = event.position
     facts = event.facts
     if isinstance(facts, e.AuthorizationDefined):
         state.tenant = event.tenant

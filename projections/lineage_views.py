@@ -6,11 +6,12 @@ other workflows that they started hang beside it by `parent_run`. Every walk is 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from .view_rows import RunRow
+from ..journal.journal import LATEST
+from .view_rows import RunRow, as_of
 from .views import Views
 
 SHOWN_MAX: Final = 1000
@@ -54,42 +55,48 @@ _DOWN: Final = """WITH RECURSIVE down (run_id) AS (
   UNION
   SELECT run.run_id FROM down CROSS JOIN run
   ON run.workflow = ?2 AND run.tenant = ?3 AND run.original_run = down.run_id
-  AND run.original_run != ''
+  AND run.original_run != '' AND run.requested_position <= ?5
   LIMIT ?4)"""
 DESCENDANTS: Final = (
     f"{_DOWN} SELECT {_COLUMNS} FROM down CROSS JOIN run ON run.run_id = down.run_id"
 )
 SUCCEEDED: Final = (
     f"{_DOWN} SELECT run.run_id FROM down CROSS JOIN run ON run.run_id = down.run_id "
-    "WHERE run.status = 'completed' ORDER BY run.ended_position DESC LIMIT 1"
+    "WHERE run.status = 'completed' AND run.ended_position <= ?5 ORDER BY run.ended_position DESC LIMIT 1"
 )
 # The runs of a deleted workflow are hidden, here as everywhere.
 CHILDREN: Final = (
     f"SELECT {_COLUMNS} FROM json_each(?1) AS parent CROSS JOIN run "
     "ON run.parent_run = parent.value AND run.parent_run != '' AND run.tenant = ?2 "
-    "CROSS JOIN workflow ON workflow.workflow_id = run.workflow AND workflow.is_deleted = 0 "
-    "LIMIT ?3"
+    "AND run.requested_position <= ?4 "
+    "CROSS JOIN workflow ON workflow.workflow_id = run.workflow "
+    "AND (workflow.is_deleted = 0 OR workflow.deleted_position > ?4) LIMIT ?3"
 )
 
 
-async def lineage(views: Views, run_id: str) -> Lineage | None:
-    """Return the tree that a run belongs to, None if the views know no such run.
+async def lineage(views: Views, run_id: str, at_position: int = LATEST) -> Lineage | None:
+    """Return the tree that a run belonged to at a position, by default the one it belongs to.
+
+    None if the views know no such run, which must have been there at that position.
 
     Of a tree that is too large the run's own originals are shown first, then what is nearest to
     the oldest of them.
     """
-    line = [LineageRow(*row) for row in await views.select(ORIGINALS, (run_id, SHOWN_MAX))]
+    def rows_of(found: list[Any]) -> list[LineageRow]:
+        return [as_of(LineageRow(*row), at_position) for row in found]
+
+    line = rows_of(await views.select(ORIGINALS, (run_id, SHOWN_MAX)))
     if not line:
         return None
     root = line[-1]
     tree = (root.run_id, root.workflow, root.tenant)
-    made = [LineageRow(*row) for row in await views.select(DESCENDANTS, (*tree, SHOWN_MAX + 1))]
+    made = rows_of(await views.select(DESCENDANTS, (*tree, SHOWN_MAX + 1, at_position)))
     found = {row.run_id: row for row in [*line, *made]}
     shown = list(found.values())[:SHOWN_MAX]
     parents = msgspec.json.encode([row.run_id for row in shown]).decode()
-    started = await views.select(CHILDREN, (parents, root.tenant, SHOWN_MAX + 1))
-    children = [LineageRow(*row) for row in started]
-    succeeded = await views.select(SUCCEEDED, (*tree, WALKED_MAX))
+    asked = (parents, root.tenant, SHOWN_MAX + 1, at_position)
+    children = rows_of(await views.select(CHILDREN, asked))
+    succeeded = await views.select(SUCCEEDED, (*tree, WALKED_MAX, at_position))
     return Lineage(
         sorted(shown, key=_age),
         sorted(children[:SHOWN_MAX], key=_age),

@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from ..journal.journal import LATEST
 from .projection import SqlValue
 from .run_state import LogEntry
-from .view_rows import LOG_COLUMNS, LogRow
+from .view_rows import EXISTED, LOG_COLUMNS, LogRow
 from .views import Views
 
 Place = tuple[int, int]
@@ -36,6 +37,8 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_to: int | None = None
     before: Place | None = None
     """Only what comes after this entry in the list."""
+    at_position: int = LATEST
+    """Only what had happened then."""
 
     def fits(self, entry: LogEntry) -> bool:
         """Tell whether the list of this filter holds an entry of a folded run."""
@@ -45,6 +48,7 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.created_from is None or entry.created_at >= self.created_from)
             and (self.created_to is None or entry.created_at <= self.created_to)
             and (self.before is None or (entry.created_at, entry.position) < self.before)
+            and entry.position <= self.at_position
         )
 
 
@@ -65,7 +69,19 @@ _LISTED: Final = (
     "CASE log.source_id WHEN '' THEN '' "
     "ELSE (SELECT original_run FROM run WHERE run.run_id = log.run_id) END"
 )
+# The newest entry of each workflow that existed at position ?2, as of then.
 NEWEST_LOGS: Final = (
+    " UNION ALL ".join(
+        f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
+        "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
+        "AND own.source_id = '' AND own.position <= ?2 "
+        "ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
+        f"WHERE workflow.tenant = ?1 AND {term}"
+        for term in EXISTED
+    )
+    + " ORDER BY created_at DESC, position DESC LIMIT ?3"
+)
+_LOGS: Final = (
     f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
     "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
     "AND own.source_id = '' ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
@@ -88,15 +104,16 @@ _RUNS: Final = (
     f"ORDER BY created_at, requested_position LIMIT 1), {2**63 - 1}) "
     "AND requested_position <= ?4)"
 )
+_ENDED: Final = "AND status = '{}' AND changed_position <= ?4 "
 RUN_STATS: Final = "SELECT " + ", ".join(
-    _RUNS.format(term) for term in ("AND status = 'completed' ", "AND status = 'failed' ", "")
+    _RUNS.format(term) for term in (_ENDED.format("completed"), _ENDED.format("failed"), "")
 )
 
 
 def select_logs(workflow: str, wanted: LogFilter, limit: int) -> tuple[str, list[SqlValue]]:
     """Return the statement that lists a workflow's entries, newest first."""
-    terms = ["workflow = ?"]
-    parameters: list[SqlValue] = [workflow]
+    terms = ["workflow = ?", "position <= ?"]
+    parameters: list[SqlValue] = [workflow, wanted.at_position]
     if wanted.status not in (None, "success"):
         terms.append("status != 'success'")
     until, before = wanted.created_to, wanted.before
@@ -130,16 +147,18 @@ async def list_logs(
     return [ListedLogRow(*row) for row in rows]
 
 
-async def newest_logs(views: Views, tenant: str, limit: int) -> list[ListedLogRow]:
-    """List the newest entry of each workflow of a tenant that is not deleted, newest first."""
-    rows = await views.select(NEWEST_LOGS, (tenant, limit))
+async def newest_logs(
+    views: Views, tenant: str, limit: int, at_position: int
+) -> list[ListedLogRow]:
+    """List the newest entry of each workflow that a tenant had at a position, newest first."""
+    rows = await views.select(NEWEST_LOGS, (tenant, at_position, limit))
     return [ListedLogRow(*row) for row in rows]
 
 
 async def log_stats(
     views: Views, tenant: str, workflow: str, since: int, at_position: int
 ) -> LogStats:
-    """Count what a workflow did from a time (microseconds) up to a journal position."""
+    """Count what a workflow did from a time (microseconds) on, as it was at a position."""
     ((logs, error, warning),) = await views.select(LOG_STATS, (workflow, since, at_position))
     ((completed, failed, runs),) = await views.select(
         RUN_STATS, (workflow, tenant, since, at_position)

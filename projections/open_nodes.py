@@ -32,15 +32,17 @@ _ASKED: Final = "replace(asked, ?1, '') || ?3"
 _AWAITS: Final = f"({_ASKED} != '' AND {_BUSY} = '')"
 # Runs without forms, which are nearly all, are told by the first branch of each CASE. An ended
 # run keeps its status, and one that only copies what another did has not begun to ask.
+_KEEPS: Final = (
+    "asked = '' AND ?3 = '' OR status NOT IN ('running', 'awaiting_ui_interaction')"
+)
+_STAYS: Final = f"(status = 'awaiting_ui_interaction') = {_AWAITS}"
 _CHANGED: Final = f"""UPDATE run_{{g}} SET
   status = CASE
-    WHEN asked = '' AND ?3 = '' OR status NOT IN ('running', 'awaiting_ui_interaction') THEN status
+    WHEN {_KEEPS} THEN status
     WHEN {_AWAITS} THEN 'awaiting_ui_interaction'
     ELSE 'running' END,
-  turns = CASE
-    WHEN asked = '' AND ?3 = '' OR status NOT IN ('running', 'awaiting_ui_interaction') THEN turns
-    WHEN (status = 'awaiting_ui_interaction') = {_AWAITS} THEN turns
-    ELSE turns || ' ' || ?4 END,
+  turns = CASE WHEN {_KEEPS} OR {_STAYS} THEN turns ELSE turns || ' ' || ?4 END,
+  changed_position = CASE WHEN {_KEEPS} OR {_STAYS} THEN changed_position ELSE ?4 END,
   busy = {_BUSY},
   asked = {_ASKED}
 WHERE run_id = ?5"""

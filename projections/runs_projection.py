@@ -47,11 +47,16 @@ _RUN: Final = Table(
   parent_iteration   TEXT NOT NULL,
   turns              TEXT NOT NULL,
   busy               TEXT NOT NULL,
-  asked              TEXT NOT NULL
+  asked              TEXT NOT NULL,
+  changed_position   INTEGER NOT NULL
 ) STRICT""",
         "CREATE INDEX run_created_{g} ON run_{g} (created_at)",
         "CREATE INDEX run_workflow_{g} ON run_{g} (workflow, tenant)",
-        "CREATE INDEX run_status_{g} ON run_{g} (workflow, tenant, status)",
+        # As of a position a run has the status that it has now, unless that is newer.
+        "CREATE INDEX run_status_{g} ON run_{g} "
+        "(workflow, tenant, status, requested_position, changed_position)",
+        "CREATE INDEX run_ended_{g} ON run_{g} (workflow, ended_position) "
+        "WHERE ended_position != 0",
         "CREATE INDEX run_origin_{g} ON run_{g} (workflow, tenant, origin)",
         "CREATE INDEX run_original_{g} ON run_{g} (workflow, tenant, original_run) "
         "WHERE original_run != ''",
@@ -92,25 +97,27 @@ _LOG: Final = Table(
 _REQUESTED: Final = """INSERT INTO run_{g} (requested_position, run_id, tenant, workflow,
   workflow_version, status, origin, original_run, chosen_node, failed_node, created_at, started_at,
   ended_at, started_position, ended_position, payload_at, message_at, ending,
-  parent_run, parent_node, parent_iteration, turns, busy, asked)
-VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '', ?, ?, ?, '', '', '')"""
+  parent_run, parent_node, parent_iteration, turns, busy, asked, changed_position)
+VALUES (?1, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '', ?, ?, ?, '', '', '', ?1)"""
 _REQUESTED_WITH_PAYLOAD_OF: Final = _REQUESTED.replace(
     "0, 0, 0, 0, ?,",
     "0, 0, 0, 0, coalesce((SELECT payload_at FROM run_{g} WHERE run_id = ?), 0),",
 )
 _STARTED: Final = (
-    "UPDATE run_{g} SET status = 'running', started_at = ?, started_position = ? WHERE run_id = ?"
+    "UPDATE run_{g} SET status = 'running', started_at = ?1, started_position = ?2, "
+    "changed_position = ?2 WHERE run_id = ?3"
 )
 _COMPLETED: Final = (
-    "UPDATE run_{g} SET status = 'completed', ended_at = ?, ended_position = ? WHERE run_id = ?"
+    "UPDATE run_{g} SET status = 'completed', ended_at = ?1, ended_position = ?2, "
+    "changed_position = ?2 WHERE run_id = ?3"
 )
 _FAILED: Final = (
-    "UPDATE run_{g} SET status = 'failed', ended_at = ?, ended_position = ?, message_at = ?, "
-    "failed_node = ? WHERE run_id = ?"
+    "UPDATE run_{g} SET status = 'failed', ended_at = ?1, ended_position = ?2, "
+    "changed_position = ?2, message_at = ?3, failed_node = ?4 WHERE run_id = ?5"
 )
 _CANCELLED: Final = (
-    "UPDATE run_{g} SET status = 'failed', ended_at = ?, ended_position = ?, message_at = ? "
-    "WHERE run_id = ?"
+    "UPDATE run_{g} SET status = 'failed', ended_at = ?1, ended_position = ?2, "
+    "changed_position = ?2, message_at = ?3 WHERE run_id = ?4"
 )
 _ENDING: Final = "UPDATE run_{g} SET ending = ? WHERE run_id = ? AND ending = ''"
 _LOGGED: Final = """INSERT INTO log_{g} (position, run_id, version, tenant, workflow, event_id,

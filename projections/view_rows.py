@@ -5,10 +5,12 @@ Statements name the SQL views (`run`, `log`, `workflow`), which always show the 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from ..journal.journal import LATEST
 from .open_nodes import awaited_at
 from .projection import SqlValue
 from .run_state import LogStatus, Status
@@ -38,6 +40,9 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     """The position of the body with the error message, 0 unless failed."""
     turns: str = ""
     """The positions at which it began or ceased to await people, each after a space."""
+
+
+AnyRunRow = TypeVar("AnyRunRow", bound=RunRow)
 
 
 class LogRow(msgspec.Struct, frozen=True, gc=False):
@@ -95,14 +100,15 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     original_run: str | None = None
     before: int | None = None
     """Only requests before this position."""
+    at_position: int = LATEST
+    """The runs there were then, by the status that they then had."""
 
 
-_NEVER: Final = 2**63 - 1
 # Times never decrease along positions, so a range of time is a range of positions, and one shape
 # of statement serves every filter.
 _FIRST_FROM: Final = (
     "coalesce((SELECT requested_position FROM run WHERE created_at >= ? "
-    f"ORDER BY created_at, requested_position LIMIT 1), {_NEVER})"
+    f"ORDER BY created_at, requested_position LIMIT 1), {LATEST})"
 )
 _FIRST_AFTER: Final = _FIRST_FROM.replace(">=", ">")
 
@@ -115,11 +121,20 @@ _RUN_COLUMNS: Final = _columns(RunRow)
 LOG_COLUMNS: Final = _columns(LogRow)
 _WORKFLOW_COLUMNS: Final = _columns(WorkflowRow)
 
-_NOT_DELETED: Final = "FROM workflow WHERE tenant = ? AND is_deleted = 0"
-WORKFLOWS: Final = (
-    f"SELECT {_WORKFLOW_COLUMNS} {_NOT_DELETED} ORDER BY created_position LIMIT ? OFFSET ?"
+# Those that are still there, and those that were deleted later, each found in an index.
+EXISTED: Final = (
+    "is_deleted = 0 AND created_position <= ?2",
+    "is_deleted = 1 AND deleted_position > ?2 AND created_position <= ?2",
 )
-COUNT_WORKFLOWS: Final = f"SELECT count(*) {_NOT_DELETED}"
+WORKFLOWS: Final = (
+    " UNION ALL ".join(
+        f"SELECT {_WORKFLOW_COLUMNS} FROM workflow WHERE tenant = ?1 AND {term}" for term in EXISTED
+    )
+    + " ORDER BY created_position LIMIT ?3 OFFSET ?4"
+)
+COUNT_WORKFLOWS: Final = "SELECT " + " + ".join(
+    f"(SELECT count(*) FROM workflow WHERE tenant = ?1 AND {term})" for term in EXISTED
+)
 WEBHOOK: Final = (
     "SELECT workflow_id FROM workflow "
     "WHERE webhook_hash = ? AND webhook_hash != '' AND is_deleted = 0 LIMIT 1"
@@ -138,46 +153,89 @@ NEWEST_RUNS: Final = (
 )
 
 
+_UNFINISHED: Final = ("pending", "running", "awaiting_ui_interaction")
+# What `as_of` makes of a row's status, by SQL; the position comes in three times.
+_STATUS_AT: Final = """CASE
+  WHEN ended_position BETWEEN 1 AND ? THEN status
+  WHEN started_position NOT BETWEEN 1 AND ? THEN 'pending'
+  WHEN (SELECT count(*) FROM json_each('[' || replace(trim(turns), ' ', ',') || ']')
+    WHERE value <= ?) % 2 = 1 THEN 'awaiting_ui_interaction'
+  ELSE 'running' END"""
+_Term: TypeAlias = tuple[str, Sequence[SqlValue]]
+
+
 def select_runs(wanted: RunFilter, offset: int, limit: int) -> tuple[str, list[SqlValue]]:
     """Return the statement that lists runs, newest first."""
-    where, parameters = _where(wanted)
+    parts = _parts(wanted)
+    text = " UNION ALL ".join(f"SELECT {_RUN_COLUMNS} FROM run WHERE {where}" for where, _ in parts)
     return (
-        f"SELECT {_RUN_COLUMNS} FROM run WHERE {where} "
-        "ORDER BY requested_position DESC LIMIT ? OFFSET ?",
-        [*parameters, limit, offset],
+        f"{text} ORDER BY requested_position DESC LIMIT ? OFFSET ?",
+        [*(value for _, values in parts for value in values), limit, offset],
     )
 
 
 def count_runs(wanted: RunFilter) -> tuple[str, list[SqlValue]]:
     """Return the statement that counts runs."""
-    where, parameters = _where(wanted)
-    return f"SELECT count(*) FROM run WHERE {where}", parameters
+    parts = _parts(wanted)
+    counts = [f"(SELECT count(*) FROM run WHERE {where})" for where, _ in parts]
+    text = counts[0][1:-1] if len(counts) == 1 else f"SELECT {' + '.join(counts)}"
+    return text, [value for _, values in parts for value in values]
 
 
-def _where(wanted: RunFilter) -> tuple[str, list[SqlValue]]:
-    """Return the condition and its parameters.
+def _parts(wanted: RunFilter) -> list[tuple[str, list[SqlValue]]]:
+    """Return the conditions and their parameters of the parts that the runs are found in.
 
     SQLite has no statistics here, so a plus sign keeps it from any index but the most selective.
     """
-    terms = ["workflow = ?", "tenant = ?"]
-    parameters: list[SqlValue] = [wanted.workflow, wanted.tenant]
-
-    def add(term: str, value: SqlValue) -> None:
-        if value is not None:
-            terms.append(term)
-            parameters.append(value)
-
+    at, status = wanted.at_position, wanted.status
     is_rerun = wanted.original_run is not None
+    last = at if wanted.before is None else min(at, wanted.before - 1)
+    terms: list[_Term] = [
+        ("workflow = ?", [wanted.workflow]),
+        ("tenant = ?", [wanted.tenant]),
+        ("requested_position <= ?", [last]),
+    ]
     if is_rerun:
         # The partial index is used only where its own condition is written out.
-        terms.append("original_run != ''")
-    add("original_run = ?", wanted.original_run)
-    add("+status = ?" if is_rerun else "status = ?", wanted.status)
-    add("+origin = ?" if is_rerun or wanted.status is not None else "origin = ?", wanted.origin)
-    add(f"requested_position >= {_FIRST_FROM}", wanted.created_from)
-    add(f"requested_position < {_FIRST_AFTER}", wanted.created_to)
-    add("requested_position < ?", wanted.before)
-    return " AND ".join(terms), parameters
+        terms.append(("original_run != '' AND original_run = ?", [wanted.original_run]))
+    if wanted.origin is not None:
+        is_narrowed = is_rerun or status is not None
+        terms.append(("+origin = ?" if is_narrowed else "origin = ?", [wanted.origin]))
+    if wanted.created_from is not None:
+        terms.append((f"requested_position >= {_FIRST_FROM}", [wanted.created_from]))
+    if wanted.created_to is not None:
+        terms.append((f"requested_position < {_FIRST_AFTER}", [wanted.created_to]))
+    had: list[list[_Term]] = [[]]
+    if status is not None and is_rerun:
+        had = [[(f"{_STATUS_AT} = ?", [at, at, at, status])]]
+    elif status is not None:
+        had = _had_status(status, at)
+    return [_joined([*terms, *more]) for more in had]
+
+
+def _had_status(status: str, at: int) -> list[list[_Term]]:
+    """Return where the runs are found that had a status: mostly, where those are that have it."""
+    has: list[_Term] = [("status = ?", [status]), ("changed_position <= ?", [at])]
+    if status not in _UNFINISHED:
+        # No run leaves such a status.
+        return [has]
+    had: _Term = (f"{_STATUS_AT} = ?", [at, at, at, status])
+    marks = ", ".join("?" * len(_UNFINISHED))
+    changed: list[_Term] = [
+        (f"status IN ({marks})", _UNFINISHED),
+        ("changed_position > ?", [at]),
+        had,
+    ]
+    ended: list[_Term] = [
+        ("+tenant IS NOT NULL AND ended_position != 0 AND ended_position > ?", [at]),
+        had,
+    ]
+    return [has, changed, ended]
+
+
+def _joined(terms: Sequence[_Term]) -> tuple[str, list[SqlValue]]:
+    where = " AND ".join(term for term, _ in terms)
+    return where, [value for _, values in terms for value in values]
 
 
 def run_row(row: Any) -> RunRow:
@@ -193,7 +251,7 @@ def workflow_row(row: Any) -> WorkflowRow:
     )
 
 
-def as_of(row: RunRow, position: int) -> RunRow:
+def as_of(row: AnyRunRow, position: int) -> AnyRunRow:
     """Return the run as it was at a position not before its request."""
     if row.ended_position > position:
         row = msgspec.structs.replace(

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiosqlite
 import msgspec
 
-from ..journal.journal import Journal
+from ..journal.journal import LATEST, Journal
 from .built_in import BUILT_IN
 from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, ViewsFailedError
 from .journal_file import open_journal_file
@@ -131,8 +131,9 @@ class Views:
         offset: int,
         limit: int,
         before: int | None = None,
+        at_position: int = LATEST,
     ) -> list[RunRow]:
-        """List a workflow's runs, newest first.
+        """List a workflow's runs as they were at a position, by default as they are, newest first.
 
         Times are microseconds, both ends included; `before` keeps to requests before a position,
         which a deep list gets from the last row that it has shown.
@@ -146,8 +147,10 @@ class Views:
             origin=origin,
             original_run=original_run,
             before=before,
+            at_position=at_position,
         )
-        return [run_row(row) for row in await self._read(*select_runs(wanted, offset, limit))]
+        rows = await self._read(*select_runs(wanted, offset, limit))
+        return [as_of(run_row(row), at_position) for row in rows]
 
     async def count_runs(
         self,
@@ -159,6 +162,7 @@ class Views:
         created_to: int | None = None,
         origin: str | None = None,
         original_run: str | None = None,
+        at_position: int = LATEST,
     ) -> int:
         """Count what `runs` would list in all."""
         wanted = RunFilter(
@@ -169,6 +173,7 @@ class Views:
             created_to=created_to,
             origin=origin,
             original_run=original_run,
+            at_position=at_position,
         )
         return _number(await self._read(*count_runs(wanted)))
 
@@ -181,15 +186,24 @@ class Views:
         return [as_of(run_row(row), at_position) for row in rows]
 
     async def workflows(
-        self, tenant: str, *, offset: int = 0, limit: int | None = None
+        self,
+        tenant: str,
+        *,
+        offset: int = 0,
+        limit: int | None = None,
+        at_position: int = LATEST,
     ) -> list[WorkflowRow]:
-        """List a tenant's workflows that are not deleted, oldest first."""
-        rows = await self._read(WORKFLOWS, (tenant, -1 if limit is None else limit, offset))
+        """List the workflows that a tenant had at a position, by default those it has.
+
+        The oldest come first. What a row says of a workflow is always how it is now.
+        """
+        bounds = (-1 if limit is None else limit, offset)
+        rows = await self._read(WORKFLOWS, (tenant, at_position, *bounds))
         return [workflow_row(row) for row in rows]
 
-    async def count_workflows(self, tenant: str) -> int:
+    async def count_workflows(self, tenant: str, *, at_position: int = LATEST) -> int:
         """Count what `workflows` would list in all."""
-        return _number(await self._read(COUNT_WORKFLOWS, (tenant,)))
+        return _number(await self._read(COUNT_WORKFLOWS, (tenant, at_position)))
 
     async def find_webhook(self, token_hash: str) -> str | None:
         """Return the workflow whose current version has this webhook, None if there is none."""

@@ -28,6 +28,8 @@ class WorkflowState(msgspec.Struct):
     workflow_id: str
     version: int = 0
     """The version of its stream: what a commit that relies on this state guards."""
+    position: int = 0
+    """The position of its newest event: as of any later one, it is the same."""
     tenant: str = ""
     is_active: bool = False
     is_deleted: bool = False
@@ -69,6 +71,7 @@ def evolved(state: WorkflowState, event: Recorded) -> WorkflowState:
 def evolve(state: WorkflowState, event: Recorded) -> None:
     """Bring the state past one event of its stream."""
     state.version = event.version
+    state.position = event.position
     facts = event.facts
     if isinstance(facts, e.WorkflowDefined):
         if not state.versions:

@@ -27,29 +27,35 @@ _TABLE: Final = Table(
   updated_at       INTEGER NOT NULL,
   body_at          INTEGER NOT NULL,
   webhook_hash     TEXT NOT NULL,
-  next_at          INTEGER NOT NULL
+  next_at          INTEGER NOT NULL,
+  deleted_position INTEGER NOT NULL
 ) STRICT""",
         "CREATE INDEX workflow_tenant_{g} ON workflow_{g} (tenant) WHERE is_deleted = 0",
+        "CREATE INDEX workflow_deleted_{g} ON workflow_{g} (tenant, deleted_position) "
+        "WHERE is_deleted = 1",
         "CREATE INDEX workflow_webhook_{g} ON workflow_{g} (webhook_hash) WHERE webhook_hash != ''",
         "CREATE INDEX workflow_next_{g} ON workflow_{g} (next_at) WHERE next_at != 0",
     ),
 )
 
 _DEFINED: Final = """INSERT INTO workflow_{g} (created_position, workflow_id, tenant, version,
-  is_active, is_deleted, created_at, updated_at, body_at, webhook_hash, next_at)
-VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6, ?7, ?8, ?9)
+  is_active, is_deleted, created_at, updated_at, body_at, webhook_hash, next_at, deleted_position)
+VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6, ?7, ?8, ?9, 0)
 ON CONFLICT (workflow_id) DO UPDATE SET version = excluded.version,
   is_active = excluded.is_active, updated_at = excluded.updated_at, body_at = excluded.body_at,
   webhook_hash = excluded.webhook_hash, next_at = excluded.next_at"""
 _FIRED: Final = "UPDATE workflow_{g} SET next_at = ?2 WHERE workflow_id = ?1"
-_DELETED: Final = "UPDATE workflow_{g} SET is_deleted = 1, next_at = 0 WHERE workflow_id = ?"
+_DELETED: Final = (
+    "UPDATE workflow_{g} SET is_deleted = 1, next_at = 0, deleted_position = ? "
+    "WHERE workflow_id = ?"
+)
 
 
 class WorkflowsProjection:
     """See `Projection`."""
 
     name = "workflows"
-    version = 2
+    version = 3
     tables = (_TABLE,)
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
@@ -75,5 +81,5 @@ class WorkflowsProjection:
         if isinstance(facts, e.ScheduleFired):
             return (Statement(_FIRED, (event.stream, facts.next_at)),)
         if isinstance(facts, e.WorkflowDeleted):
-            return (Statement(_DELETED, (event.stream,)),)
+            return (Statement(_DELETED, (event.position, event.stream)),)
         return ()
