@@ -192,7 +192,6 @@ def _parts(wanted: RunFilter) -> list[tuple[str, list[SqlValue]]]:
     last = at if wanted.before is None else min(at, wanted.before - 1)
     terms: list[_Term] = [
         ("workflow = ?", [wanted.workflow]),
-        ("tenant = ?", [wanted.tenant]),
         ("requested_position <= ?", [last]),
     ]
     if is_rerun:
@@ -205,32 +204,30 @@ def _parts(wanted: RunFilter) -> list[tuple[str, list[SqlValue]]]:
         terms.append((f"requested_position >= {_FIRST_FROM}", [wanted.created_from]))
     if wanted.created_to is not None:
         terms.append((f"requested_position < {_FIRST_AFTER}", [wanted.created_to]))
-    had: list[list[_Term]] = [[]]
-    if status is not None and is_rerun:
-        had = [[(f"{_STATUS_AT} = ?", [at, at, at, status])]]
-    elif status is not None:
-        had = _had_status(status, at)
-    return [_joined([*terms, *more]) for more in had]
+    own: _Term = ("tenant = ?", [wanted.tenant])
+    if status is None:
+        return [_joined([*terms, own])]
+    if is_rerun:
+        return [_joined([*terms, own, (f"{_STATUS_AT} = ?", [at, at, at, status])])]
+    return [_joined([*terms, *more]) for more in _had_status(status, at, wanted.tenant)]
 
 
-def _had_status(status: str, at: int) -> list[list[_Term]]:
-    """Return where the runs are found that had a status: mostly, where those are that have it."""
-    has: list[_Term] = [("status = ?", [status]), ("changed_position <= ?", [at])]
+def _had_status(status: str, at: int, tenant: str) -> list[list[_Term]]:
+    """Return where the runs are found that had a status: mostly, where those are that have it.
+
+    One part a status, since in each of them the index delivers the order.
+    """
+    own: _Term = ("tenant = ?", [tenant])
+    has: list[_Term] = [own, ("status = ?", [status]), ("changed_position <= ?", [at])]
     if status not in _UNFINISHED:
         # No run leaves such a status.
         return [has]
     had: _Term = (f"{_STATUS_AT} = ?", [at, at, at, status])
-    marks = ", ".join("?" * len(_UNFINISHED))
-    changed: list[_Term] = [
-        (f"status IN ({marks})", _UNFINISHED),
-        ("changed_position > ?", [at]),
-        had,
+    changed: list[list[_Term]] = [
+        [own, ("status = ?", [one]), ("changed_position > ?", [at]), had] for one in _UNFINISHED
     ]
-    ended: list[_Term] = [
-        ("+tenant IS NOT NULL AND ended_position != 0 AND ended_position > ?", [at]),
-        had,
-    ]
-    return [has, changed, ended]
+    ended: _Term = ("ended_position != 0 AND ended_position > ?", [at])
+    return [has, *changed, [("+tenant = ?", [tenant]), ended, had]]
 
 
 def _joined(terms: Sequence[_Term]) -> tuple[str, list[SqlValue]]:
