@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from ..journal.clock import IdSource
 from . import api_keys
+from .as_of import HEADER as POSITION
+from .as_of import position_of, refuse_as_of
 from .auth import Authenticator, Principal, UnauthorizedError
 from .call import Answer, Call, answer
 from .endpoint import Endpoint
@@ -94,7 +96,7 @@ class Application:
             call.principal = await self._principal(endpoint, call)
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
-        made = await endpoint.handler(self._app, call)
+        made = await self._answer(endpoint, call)
         if isinstance(made.body, bytes):
             await send_answer(made, call.request_id, send)
         elif call.method == "HEAD":
@@ -103,6 +105,16 @@ class Application:
         else:
             scope["refold.began"] = True
             await send_stream(made, made.body, call.request_id, receive, send)
+
+    async def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
+        if not endpoint.repeatable:
+            # A sender of webhooks may have parameters of its own.
+            if endpoint.method == "GET" and endpoint.scope:
+                refuse_as_of(call)
+            return await endpoint.handler(self._app, call)
+        call.at = await position_of(self._app, call)
+        made = await endpoint.handler(self._app, call)
+        return made.with_header(POSITION, str(call.at))
 
     async def _principal(self, endpoint: Endpoint, call: Call) -> Principal:
         """Return who asks.

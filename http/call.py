@@ -14,7 +14,7 @@ from ..engine import strict_json
 from ..engine.caller import Caller
 from ..engine.component import is_object
 from ..engine.fields import check_fields
-from ..journal.journal import RequestKey
+from ..journal.journal import LATEST, RequestKey
 from .auth import Principal, require
 from .errors import RequestError, parameter_invalid
 
@@ -51,6 +51,7 @@ class Call:
         "_json",
         "_query",
         "_query_string",
+        "at",
         "body",
         "headers",
         "method",
@@ -77,6 +78,8 @@ class Call:
         self._json: Any = _NOT_READ
         self.headers = headers
         self.request_id = request_id
+        self.at = LATEST
+        """The position that the answer is to be of."""
         self.body = b""
         self.principal = ANYBODY
 

@@ -45,6 +45,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Query, ...] = ()
     other_media: tuple[str, ...] = ()
     """Media types of the first answer beside JSON."""
+    repeatable: bool = False
+    """The answer is that of one position, which it names, and any earlier one can be asked for."""
 
     @property
     def operation_id(self) -> str:
@@ -65,6 +67,10 @@ PREFER: Final = Query(
 )
 IF_MATCH: Final = Query("If-Match", 'Change only this version, such as `"3"`.', place="header")
 NUMBER: Final = {"type": "integer", "minimum": 1}
+AS_OF: Final = Query(
+    "as_of",
+    "The answer as it was: at `p<position>`, at a time (RFC 3339), or of one run at `v<version>`.",
+)
 PAGES: Final = (
     Query("page", "The page, from 1.", NUMBER | {"maximum": 1_000_000}),
     Query("per_page", "Entries a page.", NUMBER | {"maximum": 100, "default": 15}),

@@ -45,7 +45,8 @@ async def logs(app: App, call: Call) -> Answer:
     the entries of that run alone.
     """
     query, tenant = call.query, call.principal.tenant
-    workflow = (await app.workflows.find(tenant, call.params["workflowId"])).workflow_id
+    found = await app.workflows.find(tenant, call.params["workflowId"], at=call.at)
+    workflow = found.workflow_id
     limit = _limit(query)
     wanted = LogFilter(
         status=_level(query),
@@ -53,15 +54,16 @@ async def logs(app: App, call: Call) -> Answer:
         created_from=read_time("from", query.get("from")),
         created_to=read_time("to", query.get("to")),
         before=_cursor(query),
+        at_position=call.at,
     )
     run_id = query.get("run")
     state: RunState | None = None
     rows: list[LogEntry] | list[ListedLogRow]
     if run_id is not None:
-        state = await _run_of(app, tenant, workflow, run_id)
+        state = await _run_of(app, call, workflow, run_id)
         rows = log_views.list_of_run(state.log, wanted, limit + 1) if state else []
     else:
-        await app.views.wait_for(app.journal.head)
+        await app.views.wait_for(call.at)
         rows = await log_views.list_logs(app.views, workflow, wanted, limit + 1)
     bodies, total = await _page_of_bodies(app, [row.body_at for row in rows[:limit]])
     shown = [
@@ -75,19 +77,24 @@ async def logs(app: App, call: Call) -> Answer:
         return made
     last = rows[total - 1]
     kept = dict(query) | {"cursor": f"{last.created_at}-{last.position}"}
+    if "as_of" in query:
+        # It may be a time, and stays the same moment only as a position.
+        kept["as_of"] = f"p{call.at}"
     return made.with_header("Link", f'<{call.path}?{urlencode(kept)}>; rel="next"')
 
 
 async def recent_logs(app: App, call: Call) -> Answer:
     """List the newest log entry of each workflow, newest first, with its workflow."""
     tenant, limit = call.principal.tenant, _limit(call.query)
-    await app.views.wait_for(app.journal.head)
-    rows = await log_views.newest_logs(app.views, tenant, limit)
+    await app.views.wait_for(call.at)
+    rows = await log_views.newest_logs(app.views, tenant, limit, call.at)
     in_clear = call.has_scope("workflows:write")
     made: list[insight_wire.RecentLog] = []
     for row in rows:
-        state = await app.workflows.find(tenant, row.workflow, deleted_too=True)
-        workflow = await app.workflow(state, state.current, in_clear=in_clear, whole=False)
+        state = await app.workflows.find(tenant, row.workflow, deleted_too=True, at=call.at)
+        workflow = await app.workflow(
+            state, state.current, in_clear=in_clear, whole=False, at=call.at
+        )
         entry = rendering.listed_log(row, await app.bodies([row.body_at]))
         made.append(insight_wire.RecentLog(**structs.asdict(entry), workflow=workflow))
     return answer(200, made)
@@ -96,12 +103,11 @@ async def recent_logs(app: App, call: Call) -> Answer:
 async def log_stats(app: App, call: Call) -> Answer:
     """Count what a workflow did in the 30 days before the newest event of the journal."""
     tenant = call.principal.tenant
-    workflow = (await app.workflows.find(tenant, call.params["workflowId"])).workflow_id
-    head = app.journal.head
-    (newest,) = await app.journal.read_all(head - 1, 1)
-    await app.views.wait_for(head)
+    state = await app.workflows.find(tenant, call.params["workflowId"], at=call.at)
+    (newest,) = await app.journal.read_all(call.at - 1, 1)
+    await app.views.wait_for(call.at)
     since = newest.at - WINDOW_US
-    found = await log_views.log_stats(app.views, tenant, workflow, since, head)
+    found = await log_views.log_stats(app.views, tenant, state.workflow_id, since, call.at)
     ended = found.completed + found.failed
     return answer(
         200,
@@ -116,9 +122,9 @@ async def log_stats(app: App, call: Call) -> Answer:
 
 async def lineage(app: App, call: Call) -> Answer:
     """Return the tree of reruns and resumes that a run belongs to, and whether one completed."""
-    loaded = await app.runs.find(call.principal.tenant, call.params["runId"])
-    await app.views.wait_for(app.journal.head)
-    found = await lineage_views.lineage(app.views, loaded.state.run_id)
+    loaded = await app.runs.find(call.principal.tenant, call.params["runId"], at=call.at)
+    await app.views.wait_for(call.at)
+    found = await lineage_views.lineage(app.views, loaded.state.run_id, call.at)
     if found is None:
         raise NotFoundError("run")
     made_of: dict[str, list[str]] = {}
@@ -147,8 +153,8 @@ async def lineage(app: App, call: Call) -> Answer:
 async def diff(app: App, call: Call) -> Answer:
     """Compare two runs: where they first went apart, and what became of each node."""
     tenant = call.principal.tenant
-    left = await app.runs.find(tenant, call.params["runId"])
-    right = await app.runs.find(tenant, call.params["otherRunId"])
+    left = await app.runs.find(tenant, call.params["runId"], at=call.at)
+    right = await app.runs.find(tenant, call.params["otherRunId"], at=call.at)
     told = _told(left), _told(right)
     verdicts: dict[run_diff.Pair, bool | None] = {}
     own = run_diff.own_ids(left.state), run_diff.own_ids(right.state)
@@ -178,10 +184,10 @@ async def diff(app: App, call: Call) -> Answer:
     )
 
 
-async def _run_of(app: App, tenant: str, workflow: str, run_id: str) -> RunState | None:
+async def _run_of(app: App, call: Call, workflow: str, run_id: str) -> RunState | None:
     """Load a run if it is one of this workflow's."""
     try:
-        state = (await app.runs.find(tenant, run_id)).state
+        state = (await app.runs.find(call.principal.tenant, run_id, at=call.at)).state
     except NotFoundError:
         return None
     return state if state.origin.workflow == workflow else None

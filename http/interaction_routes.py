@@ -67,7 +67,8 @@ async def submit(app: App, call: Call) -> Answer:
 
 async def list_open(app: App, call: Call) -> Answer:
     """List the forms of a run that wait for an answer."""
-    state = (await app.runs.find(call.principal.tenant, call.params["runId"])).state
+    loaded = await app.runs.find(call.principal.tenant, call.params["runId"], at=call.at)
+    state = loaded.state
     asked = [node for node in state.open.values() if node.phase == "asked"]
     bodies = await app.bodies([node.input_at for node in asked])
     return answer(200, Interactions([_shown(node, bodies.get(node.input_at)) for node in asked]))

@@ -12,7 +12,8 @@ import msgspec
 from ..engine.nodes.catalogue import CATALOGUE
 from ..engine.policy import NodePolicy
 from . import wire
-from .endpoint import Endpoint
+from .as_of import HEADER as POSITION
+from .endpoint import AS_OF, Endpoint
 from .endpoints import ENDPOINTS
 from .errors import TYPES
 
@@ -34,6 +35,12 @@ _DESCRIPTIONS: Final = {
     500: "Something went wrong on our side",
     503: "The service can't take this now",
     504: "The run goes on, and its result was not waited for any longer",
+}
+_POSITION: Final = {
+    "description": "The position of the journal that the answer is of. Asked again with "
+    "`as_of=p<position>`, it is byte for byte the same, apart from what was erased since.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
 }
 
 
@@ -151,7 +158,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
             "description": query.description,
             "schema": query.schema,
         }
-        for query in endpoint.parameters
+        for query in (*endpoint.parameters, *([AS_OF] if endpoint.repeatable else []))
     ]
     if parameters:
         operation["parameters"] = parameters
@@ -178,6 +185,8 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
             for media in endpoint.other_media:
                 content[media] = {"schema": {"type": "string"}}
             response["content"] = content
+        if endpoint.repeatable:
+            response["headers"] = {POSITION: _POSITION}
         responses[str(status)] = response
     refusals = {*endpoint.refusals, 413, 500, 503}
     if endpoint.scope:

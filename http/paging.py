@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from . import wire
+from .call import Answer, Call
 from .errors import parameter_invalid
 from .times import from_wire
 
@@ -64,14 +65,15 @@ def frame(
 ) -> tuple[wire.Links, wire.PageMeta]:
     """Return the links and numbers that stand around a page of `shown` rows out of `total`.
 
-    `oldest` is the position of the page's last row, from which a deep list goes on.
+    `oldest` is the position of the page's last row, from which a deep list goes on. The links
+    lead on in the present: an answer as of a moment is the one that was given then.
     """
     last = max(1, -(-total // page.size))
     more = shown == page.size and (page.cursor is not None or page.number < last)
     cursor = str(oldest) if oldest is not None and more else None
 
     def link(**changes: str) -> str:
-        kept = {k: v for k, v in query.items() if k not in ("page", "cursor")}
+        kept = {k: v for k, v in query.items() if k not in ("page", "cursor", "as_of")}
         return f"{path}?{urlencode(kept | changes)}"
 
     if page.cursor is not None:
@@ -86,6 +88,13 @@ def frame(
     first = page.offset + 1 if shown else None
     until = page.offset + shown if shown else None
     return links, wire.PageMeta(page.number, first, last, path, page.size, until, total, cursor)
+
+
+def with_next(made: Answer, call: Call, links: wire.Links) -> Answer:
+    """Lead on to the next page of the same moment, where the list is one as of a moment."""
+    if "as_of" not in call.query or links.next is None:
+        return made
+    return made.with_header("Link", f'<{links.next}&as_of=p{call.at}>; rel="next"')
 
 
 def _read_int(query: Mapping[str, str], name: str, low: int, high: int) -> int | None:

@@ -28,6 +28,7 @@ RUN_ENDPOINTS: Final = (
         handler=runs.get_run,
         summary="Get a run with its logs",
         scope=READ,
+        repeatable=True,
         parameters=(
             Query(
                 "include",
@@ -75,6 +76,7 @@ RUN_ENDPOINTS: Final = (
         handler=interactions.list_open,
         summary="List the forms that a run has open",
         scope=READ,
+        repeatable=True,
         answers={200: interactions.Interactions},
         refusals=(404,),
     ),

@@ -42,17 +42,17 @@ async def execute(app: App, call: Call) -> Answer:
 
 
 async def get_run(app: App, call: Call) -> Answer:
-    """Return a run with its logs, as it is at the newest durable event."""
+    """Return a run with its logs."""
     include = call.query.get("include")
     if include not in (None, "workflow"):
         raise parameter_invalid("include", "must be 'workflow'")
-    loaded = await app.runs.find(call.principal.tenant, call.params["runId"])
+    loaded = await app.runs.find(call.principal.tenant, call.params["runId"], at=call.at)
     shown = await show_run(app, loaded.state)
     if include:
         shown = msgspec.structs.replace(
             shown,
             workflow=await _pinned_workflow(
-                app, loaded.state, app.journal.head, in_clear=call.has_scope("workflows:write")
+                app, loaded.state, call.at, in_clear=call.has_scope("workflows:write")
             ),
         )
     return answer(200, shown)
@@ -230,12 +230,14 @@ async def _pinned_workflow(
     app: App, state: RunState, at_position: int, *, in_clear: bool
 ) -> wire.Workflow:
     """Show the version that a run is pinned to, with the workflow's newest runs."""
-    workflow = await app.workflows.find(state.tenant, state.origin.workflow, deleted_too=True)
+    workflow = await app.workflows.find(
+        state.tenant, state.origin.workflow, deleted_too=True, at=at_position
+    )
     version = workflow.versions[state.origin.workflow_version - 1]
     await app.views.wait_for(at_position)
     rows = await app.views.newest_runs(workflow.workflow_id, at_position, EMBEDDED_RUNS)
     bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
-    shown = await app.workflow(workflow, version, in_clear=in_clear)
+    shown = await app.workflow(workflow, version, in_clear=in_clear, at=at_position)
     runs = [rendering.listed_run(row, bodies) for row in rows]
     # When its schedule fires next changes without a new version, so it is no part of what a run
     # is pinned to: the same answer must come again.

@@ -18,6 +18,7 @@ from ..engine.starts import Starts
 from ..engine.vault import Vault
 from ..engine.workflows import WorkflowBody, Workflows
 from ..journal.actors import Pseudonyms
+from ..journal.journal import LATEST
 from ..journal.sqlite_store import SqliteJournal
 from ..projections.views import Views
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
@@ -60,23 +61,29 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.public_url}{WEBHOOK_PATH}{token}"
 
     async def workflow(
-        self, state: WorkflowState, version: WorkflowVersion, *, in_clear: bool, whole: bool = True
+        self,
+        state: WorkflowState,
+        version: WorkflowVersion,
+        *,
+        in_clear: bool,
+        whole: bool = True,
+        at: int = LATEST,
     ) -> wire.Workflow:
-        """Show a version of a workflow."""
+        """Show a version of a workflow; `state` is of position `at`, by default of the newest."""
         body = await self.workflows.body(state, version.number)
         url = self.webhook_url(state, body, in_clear=in_clear)
-        grant = await self.authorization(state, body)
+        grant = await self.authorization(state, body, at=at)
         return rendering.workflow(state, version, body, url, grant, whole=whole)
 
     async def authorization(
-        self, state: WorkflowState, body: WorkflowBody
+        self, state: WorkflowState, body: WorkflowBody, *, at: int = LATEST
     ) -> wire.Authorization | None:
-        """Show the grant that a version names, as it is now; None once it is deleted."""
+        """Show the grant that a version names, as it is or was; None once it is deleted."""
         named = body.workflow.authorization_id
         if named is None:
             return None
         try:
-            grant = await self.authorizations.find(state.tenant, named)
+            grant = await self.authorizations.find(state.tenant, named, at=at)
         except NotFoundError:
             return None
         bodies = await self.authorizations.read_bodies([grant.body_at])

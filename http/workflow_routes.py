@@ -19,7 +19,7 @@ from ..projections.workflow_state import WorkflowState, fold
 from . import rendering, wire
 from .call import Answer, Call, answer, read_struct
 from .errors import parameter_invalid
-from .paging import frame, read_page, read_time
+from .paging import frame, read_page, read_time, with_next
 from .services import App
 from .times import to_wire
 
@@ -60,15 +60,18 @@ async def create(app: App, call: Call) -> Answer:
 async def list_workflows(app: App, call: Call) -> Answer:
     """List the tenant's workflows: an array, or a page where `?page=` asks for one."""
     tenant = call.principal.tenant
-    await app.views.wait_for(app.journal.head)
+    await app.views.wait_for(call.at)
     if "page" not in call.query and "per_page" not in call.query:
-        rows = await app.views.workflows(tenant)
+        rows = await app.views.workflows(tenant, at_position=call.at)
         return answer(200, await _listed(app, call, rows))
     page = read_page(call.query)
-    rows = await app.views.workflows(tenant, offset=page.offset, limit=page.size)
-    total = await app.views.count_workflows(tenant)
+    rows = await app.views.workflows(
+        tenant, offset=page.offset, limit=page.size, at_position=call.at
+    )
+    total = await app.views.count_workflows(tenant, at_position=call.at)
     links, meta = frame(page, call.path, call.query, len(rows), total, None)
-    return answer(200, wire.WorkflowPage(await _listed(app, call, rows), links, meta))
+    made = answer(200, wire.WorkflowPage(await _listed(app, call, rows), links, meta))
+    return with_next(made, call, links)
 
 
 async def get(app: App, call: Call) -> Answer:
@@ -130,7 +133,10 @@ async def version(app: App, call: Call) -> Answer:
         raise parameter_invalid("version", "must be a whole number")
     shown = await _version(app, state, int(text))
     whole = await app.workflow(
-        state, state.versions[int(text) - 1], in_clear=call.has_scope("workflows:write")
+        state,
+        state.versions[int(text) - 1],
+        in_clear=call.has_scope("workflows:write"),
+        at=call.at,
     )
     return answer(200, msgspec.structs.replace(shown, workflow=whole))
 
@@ -148,15 +154,16 @@ async def executions(app: App, call: Call) -> Answer:
         "created_to": read_time("to", query.get("to")),
         "origin": _one_of(query, "origin", _ORIGINS),
         "original_run": query.get("original_run_id"),
+        "at_position": call.at,
     }
-    await app.views.wait_for(app.journal.head)
+    await app.views.wait_for(call.at)
     rows = await app.views.runs(**filters, offset=page.offset, limit=page.size, before=page.cursor)
     total = await app.views.count_runs(**filters)
     bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
     oldest = rows[-1].requested_position if rows else None
     links, meta = frame(page, call.path, query, len(rows), total, oldest)
     data = [rendering.listed_run(row, bodies) for row in rows]
-    return answer(200, wire.RunPage(data, links, meta))
+    return with_next(answer(200, wire.RunPage(data, links, meta)), call, links)
 
 
 def _checked(app: App, struct: type[S], raw: Any) -> S:
@@ -206,25 +213,30 @@ def _lines(error: DefinitionError) -> list[str]:
 
 
 async def _find(app: App, call: Call) -> WorkflowState:
-    return await app.workflows.find(call.principal.tenant, call.params["workflowId"])
+    return await app.workflows.find(call.principal.tenant, call.params["workflowId"], at=call.at)
 
 
 async def shown_workflow(app: App, call: Call, state: WorkflowState) -> Answer:
     """Answer with a workflow's current version."""
-    shown = await app.workflow(state, state.current, in_clear=call.has_scope("workflows:write"))
+    shown = await app.workflow(
+        state, state.current, in_clear=call.has_scope("workflows:write"), at=call.at
+    )
     return answer(200, shown).with_header("ETag", f'"{state.current.number}"')
 
 
 async def _listed(app: App, call: Call, rows: list[WorkflowRow]) -> list[wire.Workflow]:
     made: list[wire.Workflow] = []
     for row in rows:
-        state = await app.workflows.find(call.principal.tenant, row.workflow_id, deleted_too=True)
+        state = await app.workflows.find(
+            call.principal.tenant, row.workflow_id, deleted_too=True, at=call.at
+        )
         made.append(
             await app.workflow(
                 state,
                 state.current,
                 in_clear=call.has_scope("workflows:write"),
                 whole=False,
+                at=call.at,
             )
         )
     return made

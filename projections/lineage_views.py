@@ -62,7 +62,8 @@ DESCENDANTS: Final = (
 )
 SUCCEEDED: Final = (
     f"{_DOWN} SELECT run.run_id FROM down CROSS JOIN run ON run.run_id = down.run_id "
-    "WHERE run.status = 'completed' AND run.ended_position <= ?5 ORDER BY run.ended_position DESC LIMIT 1"
+    "WHERE run.status = 'completed' AND run.ended_position <= ?5 "
+    "ORDER BY run.ended_position DESC LIMIT 1"
 )
 # The runs of a deleted workflow are hidden, here as everywhere.
 CHILDREN: Final = (
@@ -82,6 +83,7 @@ async def lineage(views: Views, run_id: str, at_position: int = LATEST) -> Linea
     Of a tree that is too large the run's own originals are shown first, then what is nearest to
     the oldest of them.
     """
+
     def rows_of(found: list[Any]) -> list[LineageRow]:
         return [as_of(LineageRow(*row), at_position) for row in found]
 

@@ -79,14 +79,7 @@ NEWEST_LOGS: Final = (
         f"WHERE workflow.tenant = ?1 AND {term}"
         for term in EXISTED
     )
-    + " ORDER BY created_at DESC, position DESC LIMIT ?3"
-)
-_LOGS: Final = (
-    f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
-    "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
-    "AND own.source_id = '' ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
-    "WHERE workflow.tenant = ? AND workflow.is_deleted = 0 "
-    "ORDER BY log.created_at DESC, log.position DESC LIMIT ?"
+    + " ORDER BY log.created_at DESC, log.position DESC LIMIT ?3"
 )
 _LOGS: Final = (
     "(SELECT count(*) FROM log WHERE workflow = ?1 {}AND created_at >= ?2 AND source_id = '' "

@@ -32,9 +32,7 @@ _ASKED: Final = "replace(asked, ?1, '') || ?3"
 _AWAITS: Final = f"({_ASKED} != '' AND {_BUSY} = '')"
 # Runs without forms, which are nearly all, are told by the first branch of each CASE. An ended
 # run keeps its status, and one that only copies what another did has not begun to ask.
-_KEEPS: Final = (
-    "asked = '' AND ?3 = '' OR status NOT IN ('running', 'awaiting_ui_interaction')"
-)
+_KEEPS: Final = "asked = '' AND ?3 = '' OR status NOT IN ('running', 'awaiting_ui_interaction')"
 _STAYS: Final = f"(status = 'awaiting_ui_interaction') = {_AWAITS}"
 _CHANGED: Final = f"""UPDATE run_{{g}} SET
   status = CASE

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from refold.journal import events as e
 from refold.journal.envelope import Recorded
+from refold.journal.journal import LATEST
 from refold.projections import run_state, workflow_state
 from refold.projections.applying import Applier
 from refold.projections.built_in import BUILT_IN
@@ -27,7 +28,6 @@ from refold.projections.run_state import RunState
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
     LOG_COLUMNS,
-    NEWEST_RUNS,
     WORKFLOWS,
     LogRow,
     RunFilter,
@@ -242,7 +242,7 @@ def test_each_workflow_row_says_what_the_fold_of_its_stream_says(events: list[Re
         if state.exists
     }
     with kit.generation_of(WorkflowsProjection(), events) as connection:
-        rows = [workflow_row(row) for row in connection.execute(WORKFLOWS, ("acme", -1, 0))]
+        rows = [workflow_row(row) for row in connection.execute(WORKFLOWS, ("acme", LATEST, -1, 0))]
     assert expected == {
         row.workflow_id: (
             row.tenant,
@@ -278,32 +278,3 @@ def test_live_one_pass_and_rebuilt_rows_have_one_digest(
     one_by_one = [[event] for event in events]
     with kit.generation_of(projection, *one_by_one) as connection:
         assert digest_of(connection, projection, 1) == live
-
-
-@given(st.one_of(kit.histories(), lives()), st.data())
-def test_a_list_as_of_a_position_is_the_list_that_was_shown_there(
-    events: list[Recorded], data: st.DataObject
-) -> None:
-    """An answer that carries its position can be asked for again."""
-    # A run ends and starts once; the rows keep no more than that.
-    seen: set[tuple[str, str]] = set()
-    lived: list[Recorded] = []
-    for event in events:
-        ends = event.facts.type in ("run.completed", "run.failed", "run.cancelled")
-        kind = "end" if ends else event.facts.type
-        after_end = kind == "run.started" and (event.stream, "end") in seen
-        if kind in ("end", "run.started") and ((event.stream, kind) in seen or after_end):
-            continue
-        seen.add((event.stream, kind))
-        lived.append(msgspec.structs.replace(event, position=len(lived) + 1))
-    position = data.draw(st.integers(0, len(lived)))
-    workflow = data.draw(st.sampled_from(kit.WORKFLOWS))
-    with kit.generation_of(RunsProjection(), lived[:position]) as connection:
-        then = run_rows(connection, workflow)
-    with kit.generation_of(RunsProjection(), lived) as connection:
-        found = connection.execute(NEWEST_RUNS, (workflow, position, 1000))
-        shown = [as_of(run_row(row), position) for row in found]
-    # What the turns were later says nothing of then.
-    assert [msgspec.structs.replace(row, turns="") for row in shown] == [
-        msgspec.structs.replace(row, turns="") for row in then
-    ]

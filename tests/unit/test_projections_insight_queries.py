@@ -13,6 +13,7 @@ import pytest
 from refold.engine.component import PureNode, TriggerNode
 from refold.engine.nodes.catalogue import CATALOGUE
 from refold.journal import events as e
+from refold.journal.journal import LATEST
 from refold.projections.applying import Applier
 from refold.projections.generations import create_generation
 from refold.projections.lineage_views import CHILDREN, DESCENDANTS, ORIGINALS, SUCCEEDED, LineageRow
@@ -86,6 +87,7 @@ def test_no_list_of_logs_sorts_or_reads_everything(
         created_from=1 if by_time else None,
         created_to=9 if by_time else None,
         before=(5, 5) if by_cursor else None,
+        at_position=9,
     )
     with views_of(kit.History()) as connection:
         steps = plan(connection, *select_logs(A, wanted, 100))
@@ -100,11 +102,11 @@ def test_no_list_of_logs_sorts_or_reads_everything(
     [
         (LOG_STATS, [A, 1, 9], 3),
         (RUN_STATS, [A, "acme", 1, 9], 6),
-        (NEWEST_LOGS, ["acme", 100], 1),
+        (NEWEST_LOGS, ["acme", 9, 100], 2),
         (ORIGINALS, ["fl_run_x", 9], 0),
-        (DESCENDANTS, ["fl_run_x", A, "acme", 9], 0),
-        (SUCCEEDED, ["fl_run_x", A, "acme", 9], 0),
-        (CHILDREN, ["[]", "acme", 9], 0),
+        (DESCENDANTS, ["fl_run_x", A, "acme", 9, 9], 0),
+        (SUCCEEDED, ["fl_run_x", A, "acme", 9, 9], 0),
+        (CHILDREN, ["[]", "acme", 9, 9], 0),
     ],
 )
 def test_no_other_question_reads_a_table_from_end_to_end(
@@ -131,10 +133,12 @@ def test_the_newest_entry_of_each_workflow_is_one_that_was_made_there() -> None:
     history.add(history.runs[0], copy, has_body=True)
     history.add("fl_deleted", e.WorkflowDeleted(), has_body=True)
     with views_of(history) as connection:
-        rows = [ListedLogRow(*row) for row in connection.execute(NEWEST_LOGS, ("acme", 100))]
+        rows = [
+            ListedLogRow(*row) for row in connection.execute(NEWEST_LOGS, ("acme", LATEST, 100))
+        ]
         assert [(row.workflow, row.node) for row in rows] == [(A, "n2"), (B, "n1")]
-        assert len(connection.execute(NEWEST_LOGS, ("acme", 1)).fetchall()) == 1
-        assert connection.execute(NEWEST_LOGS, ("other", 100)).fetchall() == []
+        assert len(connection.execute(NEWEST_LOGS, ("acme", LATEST, 1)).fetchall()) == 1
+        assert connection.execute(NEWEST_LOGS, ("other", LATEST, 100)).fetchall() == []
 
 
 def test_a_copied_entry_names_the_run_that_it_was_copied_from() -> None:
@@ -162,12 +166,14 @@ def test_a_tree_is_found_from_any_of_its_runs() -> None:
         assert len(connection.execute(ORIGINALS, (third, 2)).fetchall()) == 2
         assert connection.execute(ORIGINALS, ("fl_run_unknown", 9)).fetchall() == []
         tree = (root, A, "acme")
-        down = [LineageRow(*row).run_id for row in connection.execute(DESCENDANTS, (*tree, 100))]
+        down = [
+            LineageRow(*row).run_id for row in connection.execute(DESCENDANTS, (*tree, 100, LATEST))
+        ]
         assert down == [root, first, second, third]
-        assert len(connection.execute(DESCENDANTS, (*tree, 2)).fetchall()) == 2
-        assert connection.execute(SUCCEEDED, (*tree, 100)).fetchall() == [(third,)]
-        assert connection.execute(SUCCEEDED, (*tree, 2)).fetchall() == []
-        assert connection.execute(SUCCEEDED, (other, A, "acme", 9)).fetchall() == []
+        assert len(connection.execute(DESCENDANTS, (*tree, 2, LATEST)).fetchall()) == 2
+        assert connection.execute(SUCCEEDED, (*tree, 100, LATEST)).fetchall() == [(third,)]
+        assert connection.execute(SUCCEEDED, (*tree, 2, LATEST)).fetchall() == []
+        assert connection.execute(SUCCEEDED, (other, A, "acme", 9, LATEST)).fetchall() == []
 
 
 def test_a_circle_of_originals_ends() -> None:
@@ -178,7 +184,7 @@ def test_a_circle_of_originals_ends() -> None:
         history.add(run, kit.request(A, "rerun", original), has_body=True)
     with views_of(history) as connection:
         assert len(connection.execute(ORIGINALS, (names[0], 50)).fetchall()) == 50
-        found = connection.execute(DESCENDANTS, (names[0], A, "acme", 50)).fetchall()
+        found = connection.execute(DESCENDANTS, (names[0], A, "acme", 50, LATEST)).fetchall()
         assert [row[0] for row in found] == names
 
 
@@ -198,7 +204,7 @@ def test_runs_that_a_run_started_are_found_but_for_deleted_workflows() -> None:
     history.add("fl_deleted", e.WorkflowDeleted(), has_body=True)
     asked = msgspec.json.encode([parent, "fl_run_other"]).decode()
     with views_of(history) as connection:
-        (row,) = connection.execute(CHILDREN, (asked, "acme", 9)).fetchall()
+        (row,) = connection.execute(CHILDREN, (asked, "acme", 9, LATEST)).fetchall()
         child = LineageRow(*row)
         assert (child.run_id, child.workflow) == (f"fl_run_of_{B}", B)
         assert (child.parent_run, child.parent_node, child.parent_iteration) == (
@@ -206,4 +212,4 @@ def test_runs_that_a_run_started_are_found_but_for_deleted_workflows() -> None:
             "call",
             "3",
         )
-        assert connection.execute(CHILDREN, (asked, "other", 9)).fetchall() == []
+        assert connection.execute(CHILDREN, (asked, "other", 9, LATEST)).fetchall() == []

@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 
 from refold.journal import events as e
+from refold.journal.journal import LATEST
 from refold.projections.projection import SqlValue
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
@@ -108,11 +109,11 @@ def test_pages_and_cursors_walk_the_whole_list_without_doubles(runs: sqlite3.Con
 
 @pytest.mark.parametrize(
     ("by_status", "by_origin", "by_original", "by_time", "by_cursor"),
-    list(product([False, True], repeat=5)),
+    list(product(["", "failed", "running"], *[[False, True]] * 4)),
 )
 def test_no_filter_sorts_or_reads_everything(
     runs: sqlite3.Connection,
-    by_status: bool,
+    by_status: str,
     by_origin: bool,
     by_original: bool,
     by_time: bool,
@@ -122,43 +123,55 @@ def test_no_filter_sorts_or_reads_everything(
     wanted = RunFilter(
         tenant="acme",
         workflow=A,
-        status="failed" if by_status else None,
+        status=by_status or None,
         origin="rerun" if by_origin else None,
         original_run="fl_run_x" if by_original else None,
         created_from=1 if by_time else None,
         created_to=2 if by_time else None,
         before=9 if by_cursor else None,
+        at_position=50,
     )
     steps = plan(runs, *select_runs(wanted, 0, 15))
-    assert all("SCAN" not in step and "TEMP B-TREE" not in step for step in steps)
+    assert {step for step in steps if "SCAN" in step} <= {"SCAN json_each VIRTUAL TABLE INDEX 1:"}
+    # What ended after that position is sorted, and nothing else: the last part of the list.
+    sorts = [step for step in steps if "TEMP B-TREE" in step]
+    assert len(sorts) == (by_status == "running" and not by_original)
+    if sorts:
+        assert sum("run_status_1" in step for step in steps) == 4
+        (ended,) = [step for step in steps if "run_ended_1" in step]
+        assert ended.endswith("(workflow=? AND ended_position>?)")
     if by_original:
         assert any("run_original_1" in step for step in steps)
     elif by_status:
         assert any("run_status_1" in step for step in steps)
     elif by_origin:
         assert any("run_origin_1" in step for step in steps)
-    if by_cursor or by_time:
-        assert any("rowid<?" in step for step in steps)
+    assert any("rowid<?" in step or "requested_position<?" in step for step in steps)
 
 
 def test_counts_and_the_other_lists_use_their_indexes() -> None:
     """Counting all runs of a workflow reads an index, not the rows."""
     with kit.generation_of(RunsProjection()) as connection:
-        assert (
-            "COVERING INDEX"
-            in plan(connection, *count_runs(RunFilter(tenant="acme", workflow=A)))[0]
-        )
+        for status in (None, "failed"):
+            wanted = RunFilter(tenant="acme", workflow=A, status=status, at_position=50)
+            assert "COVERING INDEX" in plan(connection, *count_runs(wanted))[0]
         for step in plan(connection, NEWEST_RUNS, [A, 1, 15]):
             assert "SEARCH" in step or "SCALAR SUBQUERY" in step
     with kit.generation_of(WorkflowsProjection()) as connection:
         asked: list[tuple[str, list[SqlValue]]] = [
-            (WORKFLOWS, ["acme", -1, 0]),
-            (COUNT_WORKFLOWS, ["acme"]),
+            (WORKFLOWS, ["acme", 1, -1, 0]),
+            (COUNT_WORKFLOWS, ["acme", 1]),
             (WEBHOOK, ["hash"]),
         ]
         for statement, parameters in asked:
-            (step,) = plan(connection, statement, parameters)
-            assert step.startswith("SEARCH workflow_1 USING")
+            steps = plan(connection, statement, parameters)
+            reads = [step for step in steps if "workflow_1" in step]
+            assert all(step.startswith("SEARCH workflow_1 USING") for step in reads)
+            if statement != WEBHOOK:
+                assert [step.split()[4] for step in reads] == [
+                    "workflow_tenant_1",
+                    "workflow_deleted_1",
+                ]
 
 
 def plan(
@@ -180,7 +193,7 @@ def test_a_webhook_is_found_by_the_current_version_of_a_workflow_that_exists() -
     history.add(A, e.WorkflowDeleted(), has_body=True)
     with kit.generation_of(WorkflowsProjection(), history.events) as connection:
         assert connection.execute(WEBHOOK, ("new",)).fetchone() is None
-        assert connection.execute(COUNT_WORKFLOWS, ("acme",)).fetchone() == (1,)
+        assert connection.execute(COUNT_WORKFLOWS, ("acme", LATEST)).fetchone() == (1,)
 
 
 def test_an_event_of_a_run_that_was_never_requested_changes_nothing() -> None:
