@@ -5,7 +5,6 @@ The tables are written down anew on purpose. Those of the project are what is lo
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,8 +26,6 @@ LEFT_OUT = {
     "/metrics": "what operators watch is an issue of its own",
     "/journal/…": "the auditors' routes over the whole journal are an issue of their own",
     "/projections/…": "reading and rebuilding views by HTTP is an issue of its own",
-    "?as_of=": "answers as of an earlier moment come with the auditors' routes",
-    "X-Refold-Position": "belongs to as_of",
     "erasure": "has no route in the contract's tables yet; the journal can erase",
     "REFOLD_DATABASE_URL": "a journal in another database is an issue of its own",
     "too_many_requests": "nothing limits how often a client calls; what is too much at once is 503",
@@ -278,6 +275,7 @@ NOTES: dict[str, Callable[[Walker], bool]] = {
         w.client.post(f"/workflows/webhooks/{w.hook()['token']}", {}).headers["x-run-id"][:7]
         == "fl_run_"
     ),
+    "an answer comes back as of its position": lambda w: _comes_back(w),
     "a cancelled run is failed": lambda w: _cancelled(w) == "Run cancelled by me",
 }  # fmt: skip
 """Promises of the tables' last column, each with a proof."""
@@ -305,6 +303,15 @@ def _by_api_key(w: Walker) -> Reply:
     path = f"/workflows/sync/{w.workflow(SYNC)['workflowId']}"
     with closing(Client(w.client.port)) as caller:
         return caller.call("POST", path, {"x": 1}, {"X-Api-Key": made})
+
+
+def _comes_back(w: Walker) -> bool:
+    made = w.ended()
+    path = f"/workflows/{made['workflowId']}/executions"
+    first = w.client.get(path)
+    w.client.post(f"/workflows/runs/{made['runId']}/rerun")
+    position = first.headers["x-refold-position"]
+    return w.client.get(f"{path}?as_of=p{position}").body == first.body != w.client.get(path).body
 
 
 def _cancelled(w: Walker) -> Any:
@@ -350,8 +357,6 @@ def test_what_is_left_out_is_not_there_yet(client: Client, path: str) -> None:
     assert client.get(path.replace("/…", "")).status == 404
 
 
-def test_an_answer_of_an_earlier_moment_is_not_there_yet(walker: Walker, document: Any) -> None:
-    """`as_of` would have to be a parameter, and each answer would say its position."""
-    assert '"as_of"' not in json.dumps(document)
-    assert "x-refold-position" not in walker.client.get("/workflows").headers
+def test_no_route_erases_yet(document: Any) -> None:
+    """The journal can; the contract has no route for it in its tables."""
     assert not [path for path in document["paths"] if "eras" in path]

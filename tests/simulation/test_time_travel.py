@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ from tests.support.travel_load import (
 
 ANSWERS = {"dev": 100, "ci": 300, "full": 10_000}
 MOVERS = 2
+LOOKS_AN_ACT = 3
+"""How many answers are recorded at most for each thing that the load does."""
 LOADED_ACTS = 60
 """How much is done before the first and after the last answer is recorded."""
 
@@ -48,15 +51,20 @@ def _recorded(service: Service, sink: Endpoint, dice: random.Random, total: int)
     ]
     witness = Witness(service, "acme", world, dice)
     is_over = threading.Event()
+    looks = threading.Semaphore(0)
 
     def load(acts: int) -> None:
         for number in range(acts):
             movers[number % MOVERS].act()
 
+    def act_on(mover: Mover) -> None:
+        mover.act()
+        looks.release(LOOKS_AN_ACT)
+
     load(LOADED_ACTS)
-    threads = [until_done(mover.act, is_over) for mover in movers]
+    threads = [until_done(partial(act_on, mover), is_over) for mover in movers]
     try:
-        while len(witness.kept) < total and all(thread.is_alive() for thread in threads):
+        while len(witness.kept) < total and looks.acquire(timeout=60):
             witness.look()
     finally:
         is_over.set()
@@ -66,7 +74,7 @@ def _recorded(service: Service, sink: Endpoint, dice: random.Random, total: int)
     witness.close()
     for client in clients:
         client.close()
-    assert len(witness.kept) == total, "a load ended before its time"
+    assert len(witness.kept) == total, "the load ended before its time"
     assert witness.faults + [fault for mover in movers for fault in mover.faults] == []
     return witness.kept
 
@@ -96,7 +104,7 @@ def test_recorded_answers_come_back_byte_for_byte(tmp_path: Path, seed: int) -> 
     total = ANSWERS[os.environ["REFOLD_TEST_PROFILE"]]
     with endpoint(_answer) as sink, running(tmp_path / "data") as service:
         kept = _recorded(service, sink, dice, total)
-        # What an answer says is told by its position, not by how many there are.
+        # A witness of few moments would prove little.
         assert len({one.position for one in kept}) > total / 10
         assert _wrong(service, dice.sample(kept, total // 5)) == [], f"seed {seed}"
         service.kill()

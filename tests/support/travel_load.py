@@ -100,7 +100,6 @@ class Mover:
         self._world = world
         self._dice = dice
         self._url = url
-        self.acts = 0
         self.faults: list[str] = []
 
     def act(self) -> None:
@@ -117,7 +116,6 @@ class Mover:
         ]
         (chosen,) = self._dice.choices([act for _, act in acts], [weight for weight, _ in acts])
         chosen()
-        self.acts += 1
 
     def _send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         reply = self._client.call(method, path, body, headers)
@@ -135,7 +133,7 @@ class Mover:
             self._world.times.append(run["created_at"])
 
     def _prefer(self) -> dict[str, str]:
-        return {"Prefer": "wait=5"} if self._dice.random() < 0.3 else {}
+        return {"Prefer": "wait=1"} if self._dice.random() < 0.1 else {}
 
     def _execute(self) -> None:
         workflow = self._dice.choice(self._world.workflows)
