@@ -242,3 +242,30 @@ def test_reads_are_paged_by_position_and_by_version(play: Play) -> None:
         assert await journal.read_all(11) == []
 
     play(scenario)
+
+
+def test_a_time_is_the_last_position_that_was_committed_by_then(play: Play) -> None:
+    """Whatever the length of the journal, and with several commits of one time."""
+
+    async def scenario(journal: Journal, clock: FakeClock) -> None:
+        times = [(await everything(journal))[0].at]
+        for number in range(40):
+            # Some commits of one time, some long pauses, and events that came together.
+            clock.time_us += (0, 1, 7, 1_000_000)[number % 4]
+            events = [started() for _ in range(1 + number % 3)]
+            made = await journal.append(commit(write(f"s{number}", 0, *events)))
+            times += [event.at for event in made.events]
+            clock.time_us += 1
+            assert await journal.position_at(times[-1]) == journal.head
+            clock.time_us -= 1
+        clock.time_us += 100
+        for wanted in {*times, *(at - 1 for at in times), *(at + 1 for at in times)}:
+            by_then = sum(at <= wanted for at in times)
+            assert await journal.position_at(wanted) == by_then
+        assert await journal.position_at(0) == 0
+        assert await journal.position_at(-(2**62)) == 0
+        assert await journal.position_at(clock.time_us - 1) == journal.head
+        for to_come in (clock.time_us, clock.time_us + 1, 2**62):
+            assert await journal.position_at(to_come) is None
+
+    play(scenario)

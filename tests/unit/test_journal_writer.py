@@ -268,3 +268,26 @@ def test_a_loop_that_is_closed_under_the_journal_stops_no_commit(tmp_path: Path)
                 return reopened.head
 
         assert another.run(head()) == 2
+
+
+def test_a_time_is_not_told_before_what_is_being_committed_has_its_own(tmp_path: Path) -> None:
+    """Else a commit of that time would come after the answer that it was not in."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        async with opened(tmp_path, clock) as journal:
+            asked_at = clock.time_us
+            with held_up(tmp_path / "journal.db"):
+                appends = await queued(journal.append(commit(write("a", 0))))
+                clock.time_us += 10
+                asking = asyncio.create_task(journal.position_at(asked_at))
+                done, _ = await asyncio.wait({asking}, timeout=0.05)
+                assert not done
+                appends += await queued(journal.append(commit(write("b", 0))))
+            by_then = await asking
+            await asyncio.gather(*appends)
+            events = await journal.read_all(0)
+            assert by_then == sum(event.at <= asked_at for event in events)
+            assert await journal.position_at(asked_at) == by_then
+
+    asyncio.run(main())
