@@ -81,6 +81,21 @@ def test_these_answers_can_be_asked_for_again() -> None:
     assert {x.method for x in ENDPOINTS if x.repeatable} == {"GET"}
 
 
+def test_the_document_says_which_they_are(client: Client) -> None:
+    """Each has the parameter and the header, and no other route has."""
+    for path, methods in client.get("/openapi.json").json["paths"].items():
+        for method, operation in methods.items():
+            is_repeatable = method == "get" and path in REPEATABLE
+            names = [parameter["name"] for parameter in operation.get("parameters", ())]
+            assert ("as_of" in names) == is_repeatable
+            headers = [
+                name
+                for answer in operation["responses"].values()
+                for name in answer.get("headers", ())
+            ]
+            assert headers == ["X-Refold-Position"] * is_repeatable
+
+
 @pytest.mark.parametrize("path", sorted(REPEATABLE))
 def test_an_answer_names_its_position_and_comes_back_byte_for_byte(
     client: Client, sink: Endpoint, path: str
