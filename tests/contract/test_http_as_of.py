@@ -71,7 +71,7 @@ def waiting_form(client: Client, workflow: str) -> str:
 def ids(reply: Reply) -> list[str]:
     """Return the ids of a page, or of an array."""
     assert reply.status == 200, reply.body
-    entries = reply.json["data"] if isinstance(reply.json, dict) else reply.json
+    entries = reply.json if reply.body.startswith(b"[") else reply.json["data"]
     return [entry["id"] for entry in entries]
 
 

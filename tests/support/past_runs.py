@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def past_runs(
 
 
 async def _past_runs(
-    data: Path, at: datetime, definition: dict[str, Any], ends: list[e.Facts]
+    data: Path, at: datetime, definition: dict[str, Any], ends: Sequence[e.Facts]
 ) -> tuple[str, int]:
     clock = FakeClock(int(at.astimezone(UTC).timestamp()) * _SECOND_US)
     workflow = NEW_IDS.new("fl_")
