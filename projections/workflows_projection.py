@@ -46,8 +46,8 @@ ON CONFLICT (workflow_id) DO UPDATE SET version = excluded.version,
   webhook_hash = excluded.webhook_hash, next_at = excluded.next_at"""
 _FIRED: Final = "UPDATE workflow_{g} SET next_at = ?2 WHERE workflow_id = ?1"
 _DELETED: Final = (
-    "UPDATE workflow_{g} SET is_deleted = 1, next_at = 0, deleted_position = ? "
-    "WHERE workflow_id = ?"
+    "UPDATE workflow_{g} SET is_deleted = 1, next_at = 0, "
+    "deleted_position = iif(is_deleted, deleted_position, ?) WHERE workflow_id = ?"
 )
 
 

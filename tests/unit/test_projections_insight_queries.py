@@ -202,6 +202,7 @@ def test_runs_that_a_run_started_are_found_but_for_deleted_workflows() -> None:
         )
         history.add(f"fl_run_of_{workflow}", started, has_body=True)
     history.add("fl_deleted", e.WorkflowDeleted(), has_body=True)
+    deleted_at = len(history.events)
     asked = msgspec.json.encode([parent, "fl_run_other"]).decode()
     with views_of(history) as connection:
         (row,) = connection.execute(CHILDREN, (asked, "acme", 9, LATEST)).fetchall()
@@ -213,3 +214,9 @@ def test_runs_that_a_run_started_are_found_but_for_deleted_workflows() -> None:
             "3",
         )
         assert connection.execute(CHILDREN, (asked, "other", 9, LATEST)).fetchall() == []
+        # As of a position: those that were there, also of workflows that were deleted later.
+        counts = [
+            len(connection.execute(CHILDREN, (asked, "acme", 9, position)).fetchall())
+            for position in range(deleted_at + 1)
+        ]
+        assert counts == [0, 0, 0, 1, 1, 2, 1]
