@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import get_args
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ from refold.projections.generations import (
     live_generations,
 )
 from refold.projections.projection import Projection
-from refold.projections.run_state import RunState
+from refold.projections.run_state import RunState, Status
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
     LOG_COLUMNS,
@@ -215,11 +216,27 @@ def test_a_run_awaits_people_while_a_form_is_open_and_nothing_is_at_work(
     shown: list[str] = []
     for length in lengths:
         with kit.generation_of(RunsProjection(), history.events[:length]) as connection:
-            shown.append(run_rows(connection, kit.WORKFLOWS[0])[0].status)
+            row = run_rows(connection, kit.WORKFLOWS[0])[0]
+            shown.append(row.status)
+            for position, status in enumerate(expected[:length], 1):
+                assert as_of(row, position).status == status
+                assert statuses_found(connection, position) == [status]
     assert shown == expected
-    with kit.generation_of(RunsProjection(), history.events) as connection:
-        row = run_rows(connection, kit.WORKFLOWS[0])[0]
-    assert [as_of(row, length).status for length in lengths] == expected
+
+
+def statuses_found(connection: sqlite3.Connection, position: int) -> list[str]:
+    """Say by which statuses a run is found as of a position."""
+    filters = {
+        status: RunFilter(
+            tenant="acme", workflow=kit.WORKFLOWS[0], status=status, at_position=position
+        )
+        for status in get_args(Status)
+    }
+    return [
+        status
+        for status, wanted in filters.items()
+        if connection.execute(*select_runs(wanted, 0, 9)).fetchall()
+    ]
 
 
 @given(kit.histories())
