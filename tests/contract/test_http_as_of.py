@@ -214,6 +214,8 @@ def test_pages_lead_on_as_of_the_same_moment(client: Client) -> None:
     listed = as_of(client, "/workflows?page=1&per_page=1", int(at))
     assert (ids(listed), listed.headers.get("link")) == ([workflow], None)
     # A moment that was named by its time stays what it is while time goes on.
+    page = as_of(client, path, now)
+    assert f"as_of=p{page.headers[POSITION]}>" in page.headers["link"]
     logs = as_of(client, f"/workflows/{workflow}/logs?limit=3", now)
     (next_,) = re.findall(r"<(.+)>; rel=\"next\"", logs.headers["link"])
     assert f"as_of=p{logs.headers[POSITION]}" in next_
