@@ -138,7 +138,7 @@ class RunsProjection:
     """See `Projection`."""
 
     name = "runs"
-    version = 3
+    version = 4
     tables = (_RUN, _LOG)
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
