@@ -9,7 +9,7 @@ import msgspec
 from ..journal import events as e
 from ..projections.node_state import NodeState, Place
 from . import decider
-from .calls import Calls, PlannedCall, Result, unexpected
+from .calls import Calls, PlannedCall, Result, timed_out, unexpected
 from .component import (
     ChildNode,
     ChildRequest,
@@ -144,8 +144,7 @@ class Attempts:
             if timeout is not None:
                 wanted = run.duration_us(scope.context(step.node))
                 if decider.wait_us(wanted, step.policy)[1]:
-                    message = f"Node '{step.node}' timed out after {timeout:g} s."
-                    return NodeError("timeout", message)
+                    return timed_out(step.node, timeout)
             return run.finish(node.due_at - node.started_at)
         except NodeError as error:
             return error

@@ -163,7 +163,7 @@ class Calls:
                 finally:
                     search = await self._secrets.search(self._tenant, vault)
         except TimeoutError:
-            result = NodeError("timeout", f"Node '{step.node}' timed out after {limit:g} s.")
+            result = timed_out(step.node, limit)
         except NodeError as error:
             result = error
         except Exception as error:
@@ -174,6 +174,11 @@ class Calls:
 
 def _nobody_waits() -> None:
     """Nothing to wake yet."""
+
+
+def timed_out(node: str, seconds: float | None, more: str = "") -> NodeError:
+    """Make the failure of a node whose time is over; `more` ends the sentence."""
+    return NodeError("timeout", f"Node '{node}' timed out after {seconds:g} s{more}.")
 
 
 def unexpected(run_id: str, node: str, error: Exception) -> NodeError:

@@ -109,7 +109,7 @@ class Children:
             shown, result = encode_result(Outcome(output), 1, self._limits.output_bytes_max)
             if isinstance(result, Outcome):
                 result = Outcome({"run_id": run_id, "status": "completed", **output})
-            return ChildEnd("completed", shown, result)
+            return ChildEnd("completed", state.ended_at, shown, result)
         bodies = await self._journal.read_bodies([state.message_at])
         body = bodies.get(state.message_at)
         message = msgspec.json.decode(body.data).get("message", "") if body else "(erased)"
@@ -119,7 +119,7 @@ class Children:
             f"Sub-workflow run {run_id} failed: {message}",
             {"run_id": run_id, "status": "failed", "failed_node_id": state.failed_node or None},
         )
-        return ChildEnd("failed", shown, failure)
+        return ChildEnd("failed", state.ended_at, shown, failure)
 
     async def output_of(self, state: RunState) -> Json:
         """Return the result of a run that completed: what its last nodes passed on."""

@@ -222,6 +222,17 @@ def deadline(state: RunState) -> int:
     return state.started_at + state.limit_us + state.paused_us
 
 
+def attempt_deadline(node: NodeState, policy: NodePolicy) -> int:
+    """Return when the time of an iterator's or a child's step is over, 0 for never.
+
+    Waiting for people counts, as whoever set the time-out can't know who waits inside.
+    """
+    is_open = node.phase in ("child", "iterating")
+    if not is_open or policy.timeout is None:
+        return 0
+    return node.started_at + int(policy.timeout * SECOND_US)
+
+
 def wait_us(duration_us: int, policy: NodePolicy) -> tuple[int, bool]:
     """Return how long a wait lasts, and whether it ends by the node's time-out instead."""
     if policy.timeout is not None and policy.timeout * SECOND_US < duration_us:

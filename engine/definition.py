@@ -269,8 +269,6 @@ def _compile_step(raw: dict[str, Any], path: str, owner: str, errors: Errors) ->
         errors[f"{path}.data.retry"] = ["a step never starts a second run, so it has no 'retry'"]
     if isinstance(node, IteratorNode) and policy.retry is not None:
         errors[f"{path}.data.retry"] = ["belongs to the nodes inside an iterator"]
-    if isinstance(node, IteratorNode | ChildNode) and policy.timeout is not None:
-        errors[f"{path}.data.timeout"] = [f"a {component} has no time-out; its nodes have theirs"]
     return Step(str(raw.get("id")), component, node, policy, owner)
 
 

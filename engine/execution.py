@@ -19,6 +19,7 @@ from ..journal.journal import Journal
 from ..projections.node_state import NodeState, Place
 from . import decider
 from .calls import Calls, EffectCall, Outbound, Secrets
+from .child_steps import ChildSteps
 from .component import Json
 from .definition import Definition
 from .errors import EngineError
@@ -64,7 +65,6 @@ class Execution:
         """`memory` holds the bodies of what the state knows as settled or open."""
         self._services = services
         self._limits = services.limits
-        self._family = family
         self._transcript = transcript
         self.state: Final = transcript.state
         self._definition = definition
@@ -88,6 +88,7 @@ class Execution:
             payload,
             memory,
         )
+        self._children = ChildSteps(family, transcript, self._progress, self.inbox, services.ids)
         self._grace_ends_at = 0
 
     @property
@@ -109,13 +110,13 @@ class Execution:
             while True:
                 self._take_results()
                 await self._take_requests()
-                self._take_time()
+                await self._take_time()
                 await self._advance()
                 await self._transcript.flush()
                 if self.state.is_ended:
                     return None
                 self._calls.begin()
-                await self._request_children()
+                await self._children.request_planned()
                 if self._has_more:
                     # Others come first, and what they want of this run is seen.
                     await asyncio.sleep(0)
@@ -137,10 +138,6 @@ class Execution:
         progress = self._progress
         can_start = progress.ready and not progress.is_halting and not self.state.is_stopping
         return bool(self.inbox or self._transcript.pending or can_start)
-
-    def _is_over_at(self, place: Place) -> bool:
-        """Tell whether nothing that only waits goes on there: the run stops, or the item failed."""
-        return self.state.is_stopping or self._progress.is_failing(place)
 
     def _lend(self, effect_key: str, timeout_s: float) -> EffectCall:
         services = self._services
@@ -173,10 +170,11 @@ class Execution:
         self._take_limits()
         if self._progress.is_halting:
             return
+        self._give_up_iterators()
         for node in list(self.state.open.values()):
             if node.phase == "child":
                 # A run that stops waits for none: what it cancelled itself is no result.
-                if not self._is_over_at(node.place):
+                if not self._progress.is_over_at(node.place):
                     self.inbox.child_ended(node.child)
             else:
                 self._recover(node)
@@ -189,7 +187,7 @@ class Execution:
         is_failing = self._progress.is_failing(node.place)
         fate = decider.after_crash(self.state, node, step.policy, is_failing=is_failing)
         if fate == "end":
-            self._end(node, in_doubt=node.effect_key != "")
+            self._progress.end(node, in_doubt=node.effect_key != "")
         elif fate == "succeed":
             self._progress.settle(node.place, node.attempt, node.started_at, unwaited(node.child))
         elif fate == "fail":
@@ -235,54 +233,9 @@ class Execution:
             for node in ending:
                 if node.place not in self.state.open:
                     continue
-                if node.phase == "child":
-                    # Why the other run is cancelled has to be on disk before that is done.
-                    await self._transcript.flush()
-                    if not await self._family.cancel(self.state, node.child):
-                        return
-                self._end(node, in_doubt=False)
-
-    def _end(self, node: NodeState, *, in_doubt: bool) -> None:
-        """End a node that a run that stops, or an item that failed, does not wait for."""
-        code = decider.ending_code(self.state) if self.state.is_stopping else "item_failed"
-        self._progress.interrupt(node.place, code, in_doubt=in_doubt)
-
-    # Runs of other workflows
-
-    async def _request_children(self) -> None:
-        """Start the planned children, each in one commit with its note in this stream."""
-        children = self._progress.children
-        while children and not self._progress.is_halting and not self.inbox.stops:
-            planned = children[0]
-            node = self.state.open.get(planned.place)
-            if node is None:
-                children.pop(0)
-                continue
-            if self._is_over_at(planned.place):
-                # What began without its child is ended like a wait.
-                children.pop(0)
-                self._end(node, in_doubt=False)
-                continue
-            await self._transcript.flush()
-            outcome = await self._family.request(
-                self._transcript, planned.place, planned.wanted, self._services.ids
-            )
-            children.pop(0)
-            if outcome is not None:
-                self._progress.settle(planned.place, node.attempt, node.started_at, outcome)
-
-    async def _take_children(self) -> None:
-        """Take the results of the children that ended."""
-        for run_id in self.inbox.take_children():
-            node = next((n for n in self.state.open.values() if n.child == run_id), None)
-            ended = None if node is None else await self._family.result(run_id)
-            if node is None or ended is None or node.place not in self.state.open:
-                continue
-            facts = e.ChildEnded(
-                child=run_id, iteration=node.iteration, node=node.node, status=ended.status
-            )
-            self._transcript.note_bytes(facts, ended.body)
-            self._progress.settle(node.place, node.attempt, node.started_at, ended.result)
+                if node.phase == "child" and not await self._children.end(node):
+                    return
+                self._progress.end(node, in_doubt=False)
 
     # Time and requests
 
@@ -295,6 +248,7 @@ class Execution:
             due.append(decider.deadline(self.state))
         if not self._progress.is_halting:
             due.extend(node.due_at for node in decider.waits(self.state))
+            due.extend(ends_at for ends_at, _ in self._deadlines())
         return min(due, default=None)
 
     async def _wait(self) -> None:
@@ -323,9 +277,28 @@ class Execution:
             for place in self._calls.cut_off():
                 self._progress.interrupt(place, code, in_doubt=True)
 
-    def _take_time(self) -> None:
+    def _deadlines(self) -> list[tuple[int, NodeState]]:
+        """Return the open iterators and children's steps with a time-out, and its end."""
+        deadlines = [(self._progress.deadline(node), node) for node in self.state.open.values()]
+        return [(ends_at, node) for ends_at, node in deadlines if ends_at]
+
+    def _give_up_iterators(self) -> list[NodeState]:
+        """Give up the iterators whose time is over; return the steps that wait for a child so."""
+        now = self._services.clock.now_us()
+        overdue = [node for ends_at, node in self._deadlines() if ends_at <= now]
+        for node in overdue:
+            if node.phase == "iterating" and self._progress.deadline(node):
+                self._progress.give_up(node)
+        return [node for node in overdue if node.phase == "child"]
+
+    async def _take_time(self) -> None:
         """Do what has become due: the ends of limits, retries, waits that are over."""
         self._take_limits()
+        if self._progress.is_halting:
+            return
+        for node in self._give_up_iterators():
+            if self._progress.deadline(node):
+                await self._children.give_up(node)
         now = self._services.clock.now_us()
         for node in sorted(decider.waits(self.state), key=lambda wait: wait.due_at):
             if self.state.is_stopping or self._progress.is_halting or node.due_at > now:
@@ -345,7 +318,7 @@ class Execution:
         while self.inbox.answers:
             await self._take_answer(self.inbox.answers[0])
             self.inbox.answers.pop(0)
-        await self._take_children()
+        await self._children.take_results()
 
     async def _take_stop_requests(self) -> None:
         while self.inbox.stops:

@@ -18,6 +18,8 @@ class ChildEnd(msgspec.Struct, frozen=True):
     """How a run of another workflow ended."""
 
     status: str
+    ended_at: int
+    """When it ended by the journal's time, in microseconds."""
     body: bytes
     """What is journaled of it, as JSON: its result, or its error message."""
     result: Result

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .calls import EffectCall, Result, encode_result, unexpected
+from .calls import EffectCall, Result, encode_result, timed_out, unexpected
 from .component import (
     ChildNode,
     EffectNode,
@@ -182,7 +182,7 @@ class NodeTrials:
                 finally:
                     search = await services.secrets.search(trial.tenant, vault)
         except TimeoutError:
-            result = NodeError("timeout", f"Node '{trial.step.node}' timed out after {limit:g} s.")
+            result = timed_out(trial.step.node, limit)
         except NodeError as error:
             result = error
         return masked_result(result, search)

@@ -172,7 +172,9 @@ class Progress:
     def _note_end(self, scope: Scope, loop: Loop) -> None:
         """Note what an item came to: its result or its failure."""
         index, failure, result = index_of(scope.path), scope.failure, None
-        if failure is None:
+        if failure is None and loop.time_out is not None:
+            failure = Failure(scope.owner, loop.time_out.code, loop.time_out.message)
+        elif failure is None:
             result, failure = self._result_of(scope)
         if failure is None:
             end: dict[str, Json] = {"result": result}
@@ -207,7 +209,7 @@ class Progress:
 
     def _fill(self, loop: Loop) -> None:
         """Begin as many items as may be under way, or end the iterator when none is left."""
-        is_over = self._state.is_stopping or loop.scope.is_failing
+        is_over = self._state.is_stopping or loop.is_failing
         while not is_over and not self.is_halting and loop.open < loop.concurrency:
             if loop.next_index >= len(loop.items):
                 break
@@ -228,6 +230,10 @@ class Progress:
         if loop.scope.is_failing:
             self._loops.pop(loop.place, None)
             self.interrupt(loop.place, "item_failed", in_doubt=False)
+        elif loop.time_out is not None:
+            del self._loops[loop.place]
+            known = self._state.open[loop.place]
+            self.settle(loop.place, known.attempt, known.started_at, loop.time_out)
         elif loop.next_index >= len(loop.items):
             del self._loops[loop.place]
             known = self._state.open[loop.place]
@@ -304,6 +310,11 @@ class Progress:
         self.forms.pop(place, None)
         self._leave(self.scope_of(place))
 
+    def end(self, node: NodeState, *, in_doubt: bool) -> None:
+        """End a node that a run that stops, or an item that failed, does not wait for."""
+        code = decider.ending_code(self._state) if self._state.is_stopping else "item_failed"
+        self.interrupt(node.place, code, in_doubt=in_doubt)
+
     def fail_in_doubt(self, node: NodeState) -> None:
         """Note that nobody knows what became of a call, which is not made again."""
         error = NodeError(
@@ -325,6 +336,19 @@ class Progress:
             node.started_at,
             self._attempts.end_of_wait(self.scope_of(node.place), node),
         )
+
+    def deadline(self, node: NodeState) -> int:
+        """Return when a step's time is over for its children or items, 0 for never or no more."""
+        step, loop = self.step_of(node), self._loops.get(node.place)
+        if step is None or (loop is not None and loop.is_failing) or self.is_over_at(node.place):
+            return 0
+        return decider.attempt_deadline(node, step.policy)
+
+    def give_up(self, node: NodeState) -> None:
+        """End an iterator whose time is over: nothing new begins, calls on the wire finish."""
+        loop = self._loops[node.place]
+        loop.give_up()
+        self._fill(loop)
 
     def answer(self, place: Place, request: AnswerRequest) -> Outcome:
         """Return what an answer to an open form comes to.
@@ -357,11 +381,16 @@ class Progress:
         """Tell whether nothing new may begin at a place because its item failed."""
         return self.scope_of(place).is_failing
 
+    def is_over_at(self, place: Place) -> bool:
+        """Tell whether nothing that only waits goes on there: the run stops, or the item failed."""
+        return self._state.is_stopping or self.is_failing(place)
+
     def to_end(self) -> list[NodeState]:
         """Return what must not be waited for: of a stopping run, and of items that failed."""
         if self._state.is_stopping:
             return decider.to_end(self._state)
-        if not any(scope.failure for scope in self._scopes.values()):
+        is_waiting_in_vain = any(scope.failure for scope in self._scopes.values())
+        if not is_waiting_in_vain and not any(loop.time_out for loop in self._loops.values()):
             return []
         return [
             node

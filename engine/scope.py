@@ -9,7 +9,8 @@ import msgspec
 
 from ..projections.node_state import NodeState, Place, path_of
 from ..projections.run_state import RunState
-from .component import Json
+from .calls import timed_out
+from .component import Json, NodeError
 from .definition import Step
 from .frontier import Frontier
 from .graph import Graph
@@ -33,10 +34,10 @@ class Scope:
         owner: str,
         graph: Graph,
         surroundings: dict[str, Json],
-        parent: Scope | None = None,
+        loop: Loop | None = None,
         known: Sequence[NodeState] = (),
     ) -> None:
-        """`path` is that of the item, `owner` its iterator; both are "" for the definition's own.
+        """`path` is that of the item of `loop`, `owner` its iterator; the root has none of them.
 
         `known` are its nodes that ran before a crash or in the original of a resume.
         """
@@ -44,7 +45,7 @@ class Scope:
         self.owner: Final = owner
         self.graph: Final = graph
         self.surroundings: Final = surroundings
-        self.parent: Final = parent
+        self._loop: Final = loop
         self.frontier: Final = Frontier(graph, known)
         self.outputs: Final[dict[str, Json]] = {}
         self.active = 0
@@ -53,8 +54,9 @@ class Scope:
 
     @property
     def is_failing(self) -> bool:
-        """True once nothing new may begin here, because this item or one around it failed."""
-        return self.failure is not None or (self.parent is not None and self.parent.is_failing)
+        """True once nothing new may begin here: this item, or what it belongs to, has failed."""
+        loop = self._loop
+        return self.failure is not None or (loop is not None and loop.is_failing)
 
     def context(self, node: str) -> dict[str, Json]:
         """Return what a node's templates see: the outputs upstream of it, and what is around."""
@@ -91,13 +93,25 @@ class Loop:
         """How many items are under way."""
         self.ended: Final[dict[int, dict[str, Json]]] = {}
         """What each item that ended came to: `{"result": …}` or `{"error": …}`."""
+        self.time_out: NodeError | None = None
+        """Set once the iterator's time is over: its failure, and that of the items under way."""
+
+    @property
+    def is_failing(self) -> bool:
+        """True once no item may begin, or go on beyond the calls that are on the wire."""
+        return self.time_out is not None or self.scope.is_failing
 
     def scope_of(self, index: int, known: Sequence[NodeState] = ()) -> Scope:
         """Make the scope of an item, which sees the item, its index, and those around it."""
         item = {"item": self.items[index], "index": index}
         surroundings = {**self._surroundings, **item, self.step.node: item}
         path = path_of(self.place[0], index)
-        return Scope(path, self.step.node, self.body, surroundings, self.scope, known)
+        return Scope(path, self.step.node, self.body, surroundings, self, known)
+
+    def give_up(self) -> None:
+        """Note that the iterator's time is over."""
+        of_items = f", when {len(self.ended)} of {len(self.items)} items had ended"
+        self.time_out = timed_out(self.step.node, self.step.policy.timeout, of_items)
 
     @property
     def output(self) -> dict[str, Json]:
