@@ -71,6 +71,7 @@ StateCode = Literal[
     "vault_full",
     "vault_key_configured",
     "rotation_running",
+    "subscriptions_full",
 ]
 
 

@@ -37,6 +37,7 @@ ERROR_CODES: Final = {
     "payload_erased": (409, "What would be needed was erased."),
     "vault_name_taken": (409, "Another vault item has this name."),
     "vault_full": (409, "The tenant's vault holds as many items as it can."),
+    "subscriptions_full": (409, "The tenant has as many subscriptions as it may have."),
     "vault_key_configured": (409, "The vault key is a setting, so it is changed there."),
     "rotation_running": (409, "The last change of the vault key is not through yet."),
     "version_mismatch": (412, "`If-Match` names another version than the current one."),

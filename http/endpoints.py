@@ -13,6 +13,7 @@ from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
 from .insight_endpoints import INSIGHT_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
+from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
 from .vault_endpoints import VAULT_ENDPOINTS
 from .workflow_endpoints import WORKFLOW_ENDPOINTS
@@ -24,6 +25,7 @@ ENDPOINTS: Final = (
     *TRIGGER_ENDPOINTS,
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,
+    *SUBSCRIPTION_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

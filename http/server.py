@@ -53,6 +53,7 @@ from .protocol import bounded_protocol
 from .services import App
 from .setting_types import SettingsError
 from .settings import Settings
+from .subscription_parts import open_subscriptions
 from .vault_parts import open_vault
 
 _log = logging.getLogger("refold.server")
@@ -131,6 +132,7 @@ async def _serve(
         )
         recovered = await app.engine.recover()
         app.scheduler.start()
+        app.subscriptions.start()
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -143,6 +145,7 @@ async def _serve(
         finally:
             await app.scheduler.stop(settings.shutdown_seconds_max)
             await app.engine.stop(settings.shutdown_seconds_max)
+            await app.subscriptions.stop(settings.shutdown_seconds_max)
 
 
 @asynccontextmanager
@@ -169,6 +172,7 @@ async def assemble(
         open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
         open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
         open_authorizations(settings, journal, secrets, ids, clock) as grants,
+        open_subscriptions(settings, journal, views, secrets, ids, clock) as subscriptions,
     ):
         outbound = OutboundClient(
             EgressRules.parse(",".join(settings.egress_allow)),
@@ -205,6 +209,7 @@ async def assemble(
                     pseudonyms=pseudonyms,
                     vault=secrets.vault,
                     authorizations=grants,
+                    subscriptions=subscriptions,
                     keys=secrets.keys,
                     public_url=public_url,
                     body_bytes_max=settings.body_bytes_max,

@@ -15,6 +15,7 @@ from ..engine.node_trials import NodeTrials
 from ..engine.runs import Runs
 from ..engine.scheduler import Scheduler
 from ..engine.starts import Starts
+from ..engine.subscriptions import Subscriptions
 from ..engine.vault import Vault
 from ..engine.workflows import WorkflowBody, Workflows
 from ..journal.actors import Pseudonyms
@@ -45,6 +46,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     pseudonyms: Pseudonyms
     vault: Vault
     authorizations: Authorizations
+    subscriptions: Subscriptions
     keys: KeyService
     public_url: str
     body_bytes_max: int

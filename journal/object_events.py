@@ -149,3 +149,53 @@ class AuthorizationDeleted(Facts, frozen=True):
     """A grant is gone, and its key with it. Body: who deleted it."""
 
     type = "authorization.deleted"
+
+
+class SubscriptionDefined(Facts, frozen=True):
+    """Somebody is told of events from now on. Body: who asked, the address, the sealed secret."""
+
+    type = "subscription.defined"
+    idempotency_digest: str
+    idempotency_key: str
+    idempotency_scope: str
+    position: int
+    """It is told of what comes after this position."""
+    types: str
+    """The types of events, space-separated, "" for all."""
+    workflow: str
+    """The workflow and its runs, "" for all."""
+
+
+class SubscriptionAdvanced(Facts, frozen=True):
+    """A subscriber has taken what came up to a position. Body: none."""
+
+    type = "subscription.advanced"
+    backlog: str
+    """What is still owed from before it: `stream@position`, space-separated."""
+    position: int
+
+
+class SubscriptionParked(Facts, frozen=True):
+    """A subscriber did not take an event, and no more is sent of its stream. Body: none."""
+
+    type = "subscription.parked"
+    code: str
+    """What the last attempt came to, such as `http_400`."""
+    position: int
+    """The first event that was not taken."""
+    target: str
+    """The stream, "" where nothing at all is sent any more."""
+
+
+class SubscriptionReplayed(Facts, frozen=True):
+    """What was parked is sent again. Body: who asked."""
+
+    type = "subscription.replayed"
+    backlog: str
+    """All that is owed from before the subscription's position: `stream@position`."""
+
+
+class SubscriptionDeleted(Facts, frozen=True):
+    """Nobody is told any more. Body: who deleted it."""
+
+    type = "subscription.deleted"

@@ -8,6 +8,7 @@ from .authorizations_projection import AuthorizationsProjection
 from .event_triggers_projection import EventTriggersProjection
 from .projection import Projection
 from .runs_projection import RunsProjection
+from .subscriptions_projection import SubscriptionsProjection
 from .vault_projection import VaultProjection
 from .workflows_projection import WorkflowsProjection
 
@@ -17,4 +18,5 @@ BUILT_IN: Final[tuple[Projection, ...]] = (
     EventTriggersProjection(),
     AuthorizationsProjection(),
     VaultProjection(),
+    SubscriptionsProjection(),
 )

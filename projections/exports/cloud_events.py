@@ -14,8 +14,10 @@ from typing import Final
 
 import msgspec
 
+from ...journal.envelope import Recorded
+from ...journal.journal import Body
 from .plan import Plan
-from .source import Entry, Source
+from .source import Entry, Head, Source
 from .target import Chunk
 from .values import is_json, rfc3339
 
@@ -79,7 +81,7 @@ def chunks(source: Source, cursor: int | str | None) -> Iterator[Chunk]:
     """Return a line for each event after a position."""
     comma = b"" if cursor is None else b","
     for entry in source.entries(int(cursor or 0)):
-        line = comma + _encode(_event(entry)) + b"\n"
+        line = comma + _encode(_exported(entry)) + b"\n"
         comma = b","
         yield Chunk(line, 1, entry.position)
 
@@ -89,19 +91,42 @@ def attribute(text: str) -> str:
     return _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _event(entry: Entry) -> _Event:
+def cloud_event(journal_id: str, event: Recorded, body: Body | None, *, is_withheld: bool) -> bytes:
+    """Write one event that was read from a journal, as the export would.
+
+    A body that is missing was erased, unless it is withheld.
+    """
+    facts = msgspec.Raw(_encode(event.facts))
+    is_erased = event.body_at > 0 and body is None and not is_withheld
+    data = _data(event, facts, event.facts.schema, None if body is None else body.data)
+    data = msgspec.structs.replace(data, erased=is_erased, withheld=is_withheld)
+    return _encode(_event(journal_id, event, event.position, event.leaf, event.facts.type, data))
+
+
+def _exported(entry: Entry) -> _Event:
     head = entry.head
+    data = msgspec.structs.replace(
+        _data(head, head.facts, head.schema, entry.body),
+        erased=entry.body_state == "erased",
+        withheld=entry.body_state == "withheld",
+    )
+    return _event(head.journal, head, entry.position, entry.leaf, head.type, data)
+
+
+def _event(
+    journal_id: str, head: Head | Recorded, position: int, leaf: bytes, type_: str, data: _Data
+) -> _Event:
     return _Event(
         id=head.id,
-        source=f"urn:uuid:{head.journal}",
+        source=f"urn:uuid:{journal_id}",
         specversion="1.0",
-        type=TYPE + head.type,
+        type=TYPE + type_,
         subject=attribute(head.stream),
         time=rfc3339(head.at),
         datacontenttype="application/json",
-        sequence=f"{entry.position:0{_SEQUENCE_DIGITS}}",
-        leaf=entry.leaf.hex(),
-        data=_data(entry),
+        sequence=f"{position:0{_SEQUENCE_DIGITS}}",
+        leaf=leaf.hex(),
+        data=data,
         tenant=attribute(head.tenant),
         actor=attribute(head.actor),
         correlationid=attribute(head.corr),
@@ -109,8 +134,7 @@ def _event(entry: Entry) -> _Event:
     )
 
 
-def _data(entry: Entry) -> _Data:
-    head, body = entry.head, entry.body
+def _data(head: Head | Recorded, facts: msgspec.Raw, schema: int, body: bytes | None) -> _Data:
     if body is None:
         text, other = None, None
     elif is_json(body):
@@ -118,13 +142,11 @@ def _data(entry: Entry) -> _Data:
     else:
         text, other = None, b64encode(body).decode()
     return _Data(
-        facts=head.facts,
-        schema=head.schema,
+        facts=facts,
+        schema=schema,
         version=head.version,
         body=text,
         body_base64=other,
-        erased=entry.body_state == "erased",
-        withheld=entry.body_state == "withheld",
         replayed_from=head.src,
         payload=head.payload,
     )

@@ -124,9 +124,9 @@ BAD = [
 @pytest.mark.parametrize("text", BAD, ids=lambda text: ascii(text)[:30])
 def test_what_two_readers_could_understand_differently_is_refused(text: str) -> None:
     """In a moment, and without the text in the message."""
-    began = time.monotonic()
+    began = time.process_time()
     error = failure("json_parser", {"source": "{{ t }}"}, t=text)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert error.code == "json_invalid"
     assert "'source'" in error.message
     assert len(error.message) < 200

@@ -169,10 +169,10 @@ def test_a_large_answer_is_searched_in_no_time() -> None:
     texts = [WORDS * 3000, "\\" * 262144, "%41" * 87381, "0a:" * 87381, "&#65;" * 52428]
     texts += [" ".join(s[i : i + 8] for i in range(20) for s in secrets) * 60, secrets[3] * 8000]
     for text in texts:
-        started = time.perf_counter()
+        started = time.process_time()
         search.mask_text(text[:262144])
         search.mask_json([text[:262144], text[:1000].split()])
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
 
 
 def test_a_search_is_made_once_for_each_state_of_a_vault() -> None:

@@ -230,7 +230,7 @@ def test_a_schema_that_would_take_for_ever_is_stopped_before(
     schema: Any, value: Any, refused: str | None
 ) -> None:
     """Parts that refer to each other twice double the work at each level."""
-    began = time.monotonic()
+    began = time.process_time()
     if refused == "save":
         with pytest.raises(ConfigError, match="too often"):
             JsonSchema(schema, "schema")
@@ -240,7 +240,7 @@ def test_a_schema_that_would_take_for_ever_is_stopped_before(
         assert caught.value.code == "schema_limit"
     else:
         JsonSchema(schema, "schema").check(value)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
