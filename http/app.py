@@ -104,7 +104,8 @@ class Application:
             await send_answer(headed, call.request_id, send)
         else:
             scope["refold.began"] = True
-            await send_stream(made, made.body, call.request_id, receive, send)
+            hang_up = scope.get("refold.hang_up")
+            await send_stream(made, made.body, call.request_id, receive, send, hang_up)
 
     async def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
         if not endpoint.repeatable:

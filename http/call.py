@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -26,12 +26,21 @@ _encode = msgspec.json.Encoder().encode
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """How long the reader of a stream may take nothing, and what it is told then."""
+
+    seconds: float
+    last_words: Callable[[], bytes] | None = None
+    """None where an answer that breaks off must not look complete."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A status, a body and headers; the body may be a stream."""
 
     status: int
     body: bytes | AsyncIterator[bytes] = b""
     headers: tuple[tuple[bytes, bytes], ...] = (JSON,)
+    patience: Patience | None = None
 
     def with_header(self, name: str, value: str) -> Answer:
         """Return the same answer with one header more."""
@@ -166,6 +175,27 @@ class Call:
         scope = f"{self.principal.tenant}\n{route}\n{resource}"
         return RequestKey(scope, key.lower(), sha256(said).hexdigest())
 
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a parameter of the query that counts something.
+
+        Raises:
+            RequestError: 422, it is no whole number below 10^15.
+        """
+        return whole_number(self.query.get(name), name, default)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a parameter of the query that is `true` or `false`.
+
+        Raises:
+            RequestError: 422, it is neither.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if text not in ("true", "false"):
+            raise parameter_invalid(name, "must be true or false")
+        return text == "true"
+
     def wait_seconds(self) -> int:
         """Return N of `Prefer: wait=N` (RFC 7240), at most 30, 0 without one.
 
@@ -183,6 +213,19 @@ class Call:
 
 ANYBODY: Final = Principal("", "", frozenset(), 0)
 """The caller of a route that needs no token."""
+
+
+def whole_number(text: str | None, name: str, default: int = 0) -> int:
+    """Read what counts something; `name` is the parameter, header or part of the path.
+
+    Raises:
+        RequestError: 422, it is no whole number below 10^15.
+    """
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise parameter_invalid(name, "must be a whole number")
+    return int(text)
 
 
 def read_struct(struct: type[S], value: Any, *, optional: bool) -> S:

@@ -35,6 +35,7 @@ ERROR_CODES: Final = {
     "interaction_closed": (409, "The form was answered already, or is not open."),
     "idempotency_key_reused": (409, "The key was used for another request."),
     "payload_erased": (409, "What would be needed was erased."),
+    "no_bundle": (409, "The run's evidence does not fit into one bundle."),
     "vault_name_taken": (409, "Another vault item has this name."),
     "vault_full": (409, "The tenant's vault holds as many items as it can."),
     "subscriptions_full": (409, "The tenant has as many subscriptions as it may have."),
@@ -46,11 +47,15 @@ ERROR_CODES: Final = {
     "parameter_missing": (422, "A required field is missing."),
     "parameter_invalid": (422, "A field or parameter can't be; `errors` says which and why."),
     "node_not_completed": (422, "The chosen node has no success to carry on from."),
+    "too_many_requests": (429, "The tenant has as many feeds open as it may."),
     "headers_too_large": (431, "The address and the headers together are too long."),
     "run_failed": (500, "The run of a synchronous call failed; `X-Run-Id` names it."),
     "internal_server_error": (500, "A fault of ours; the request id finds it in the log."),
+    "journal_damaged": (500, "An entry is not what was written; the message says which."),
     "overloaded": (503, "Too much is waiting; `Retry-After` says when to try again."),
     "read_only": (503, "The journal can't be written; nothing was changed."),
+    "proofs_unavailable": (503, "The tree over the journal is not there yet, or can't be read."),
+    "signing_refused": (503, "A checkpoint would contradict the last one; an operator must act."),
     "run_still_running": (504, "The run of a synchronous call goes on; `X-Run-Id` names it."),
 }
 

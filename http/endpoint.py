@@ -21,6 +21,7 @@ class Query(msgspec.Struct, frozen=True):
     description: str
     schema: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
     place: str = "query"
+    required: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     api_key: bool = False
     """An API key is as good as a token here."""
     parameters: tuple[Query, ...] = ()
+    media: str = "application/json"
+    """Media type of what a success answers."""
     other_media: tuple[str, ...] = ()
     """Media types of the first answer beside JSON."""
     repeatable: bool = False

@@ -12,6 +12,7 @@ from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
 from .insight_endpoints import INSIGHT_ENDPOINTS
+from .journal_endpoints import JOURNAL_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
 from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
@@ -26,6 +27,7 @@ ENDPOINTS: Final = (
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,
     *SUBSCRIPTION_ENDPOINTS,
+    *JOURNAL_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

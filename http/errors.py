@@ -25,6 +25,8 @@ from ..engine.errors import (
 )
 from ..engine.fault_text import fault_text
 from ..engine.secret_source import SecretsUnavailableError
+from ..journal.bundle import NoBundleError
+from ..journal.checkpoints import SigningRefusedError
 from ..journal.errors import (
     ConflictError,
     OverloadedError,
@@ -32,8 +34,10 @@ from ..journal.errors import (
     StoreClosedError,
     StoreFailedError,
 )
+from ..journal.tree_store import TreeRangeError
 from ..projections.errors import StaleViewsError, ViewsFailedError
 from .auth import AuthUnavailableError, ForbiddenError, UnauthorizedError
+from .feeds import TooManyFeedsError
 from .wire import Error
 
 _log = logging.getLogger("refold.http")
@@ -95,6 +99,10 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     OverloadedError: (503, "overloaded"),
     StoreClosedError: (503, "overloaded"),
     StoreFailedError: (503, "read_only"),
+    SigningRefusedError: (503, "signing_refused"),
+    TreeRangeError: (422, "parameter_invalid"),
+    NoBundleError: (409, "no_bundle"),
+    TooManyFeedsError: (429, "too_many_requests"),
     # Only after every bounded attempt to decide anew: many writers on one workflow.
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
@@ -132,7 +140,7 @@ def refusal_of(error: Exception) -> RequestError:
         _log.error("unexpected error: %s", fault_text(error))
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")
     status, code = known
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}
     errors = error.errors if isinstance(error, InvalidError) else {}
     return RequestError(
         status, code, _MESSAGES.get(code, str(error)), errors=errors, headers=headers

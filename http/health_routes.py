@@ -16,7 +16,11 @@ async def health(app: App, call: Call) -> Answer:
 
 
 async def ready(app: App, call: Call) -> Answer:
-    """Say whether the journal takes writes and the views keep up."""
+    """Say whether the journal takes writes and the views keep up.
+
+    A service that can't sign checkpoints still does its work, so that is shown and no more:
+    to take it out of service would make things worse.
+    """
     del call
     journal: Literal["writable", "read_only"] = (
         "writable" if app.journal.is_writable else "read_only"
@@ -29,6 +33,11 @@ async def ready(app: App, call: Call) -> Answer:
     is_ready = journal == "writable" and projections == "caught_up"
     made = answer(
         200 if is_ready else 503,
-        wire.Readiness("ready" if is_ready else "unready", journal, projections),
+        wire.Readiness(
+            "ready" if is_ready else "unready",
+            journal,
+            projections,
+            app.proofs.checkpoints.state,
+        ),
     )
     return made if is_ready else made.with_header("Retry-After", "1")

@@ -31,6 +31,7 @@ _DESCRIPTIONS: Final = {
     412: "The version is not the current one",
     413: "The body is too large",
     415: "The body is of a type that is not read here",
+    429: "The tenant does as much of this as it may",
     422: "A field or parameter is missing or unusable",
     500: "Something went wrong on our side",
     503: "The service can't take this now",
@@ -154,7 +155,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         {
             "name": query.name,
             "in": query.place,
-            "required": False,
+            "required": query.required,
             "description": query.description,
             "schema": query.schema,
         }
@@ -181,7 +182,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     for status, made in endpoint.answers.items():
         response: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
         if made is not None:
-            content = {"application/json": {"schema": _schema(made, schemas)}}
+            content = {endpoint.media: {"schema": _schema(made, schemas)}}
             for media in endpoint.other_media:
                 content[media] = {"schema": {"type": "string"}}
             response["content"] = content

@@ -6,6 +6,8 @@ with both put right.
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +17,8 @@ from .errors import RequestError, body_of
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
+LINGER_S: Final = 10.0
+"""How long a reader that was dropped may still fetch what was written to it."""
 
 
 class _HeadTooLargeError(Exception):
@@ -61,6 +65,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._unfinished_bytes = 0
         super().on_headers_complete()
+        # The request is served from the next turn of the loop on.
+        scope: Any = self.scope
+        scope["refold.hang_up"] = partial(self._hang_up, self.cycle)
+
+    def _hang_up(self, cycle: Any, last_words: bytes | None) -> None:
+        """End a streamed answer whose reader takes nothing: what is buffered gets little time."""
+        cycle.disconnected = True
+        if last_words is None or not cycle.chunked_encoding:
+            self.transport.abort()
+            return
+        self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last_words), last_words))
+        self.transport.close()
+        asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Receive, Send
 
 from .call import Answer
 
+_log = logging.getLogger("refold.http")
+HangUp = Callable[[bytes | None], None]
+"""Ends a connection whose reader takes nothing, after some last words if there are any."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -23,16 +27,24 @@ async def send_answer(made: Answer, request_id: str, send: Send) -> None:
 
 
 async def send_stream(
-    made: Answer, parts: AsyncIterator[bytes], request_id: str, receive: Receive, send: Send
+    made: Answer,
+    parts: AsyncIterator[bytes],
+    request_id: str,
+    receive: Receive,
+    send: Send,
+    hang_up: HangUp | None = None,
 ) -> None:
-    """Send an answer part by part until it ends or the client is gone.
+    """Send an answer part by part until it ends, or the client is gone or takes nothing.
 
     The server takes parts also when nobody is there to get them, and a live tail may last for
     hours, so the client's end is watched for.
     """
     headers = _headers(made, request_id)
     await send({"type": "http.response.start", "status": made.status, "headers": headers})
-    sending = asyncio.ensure_future(_send_parts(parts, send))
+    patience = made.patience
+    sending = asyncio.ensure_future(
+        _send_parts(parts, send, patience.seconds if patience else None)
+    )
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -41,8 +53,17 @@ async def send_stream(
         if not sending.done():
             sending.cancel()
             await asyncio.wait((sending,))
-    if not sending.cancelled():
+    if sending.cancelled():
+        return
+    try:
         sending.result()
+    except _StalledError:
+        if hang_up is None:
+            raise
+        assert patience is not None, "without patience nothing waits for its end"
+        last = None if patience.last_words is None else patience.last_words()
+        _log.warning("a reader was dropped that took nothing for %g s: %s", patience.seconds, last)
+        hang_up(last)
 
 
 def _headers(made: Answer, request_id: str) -> Headers:
@@ -54,10 +75,18 @@ def _headers(made: Answer, request_id: str) -> Headers:
     ]
 
 
-async def _send_parts(parts: AsyncIterator[bytes], send: Send) -> None:
+class _StalledError(Exception):
+    """The client takes nothing."""
+
+
+async def _send_parts(parts: AsyncIterator[bytes], send: Send, seconds: float | None) -> None:
     try:
         async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            try:
+                async with asyncio.timeout(seconds):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except TimeoutError:
+                raise _StalledError from None
         await send({"type": "http.response.body", "body": b""})
     finally:
         close = getattr(parts, "aclose", None)

@@ -39,6 +39,7 @@ from ..engine.timers import LoopTimers
 from ..engine.wall_clock import WallClock
 from ..engine.workflows import Workflows
 from ..journal.clock import IdSource, SystemClock
+from ..journal.journal import Journal
 from ..journal.sqlite_file import JOURNAL_FILE
 from ..journal.sqlite_store import open_journal
 from ..projections.views import open_views
@@ -47,8 +48,10 @@ from .auth import Authenticator
 from .auth_keys import AuthSettings
 from .authorization_parts import open_authorizations
 from .call import Answer
+from .feeds import Feeds
 from .keys import jwt_secret, vault_keys
 from .mail_settings import mail_server
+from .proofs import open_proofs
 from .protocol import bounded_protocol
 from .services import App
 from .setting_types import SettingsError
@@ -157,10 +160,7 @@ async def assemble(
     clock = SystemClock()
     ids = IdSource(clock)
     limits = _limits(settings)
-    WallClock.source = clock
-    Delay.seconds_max = settings.delay_seconds_max
-    Iterator.items_max = settings.iterator_items_max
-    RenderLimit.seconds_max = settings.template_seconds_max
+    _bound_nodes(settings, clock)
     async with (
         open_journal(
             settings.data,
@@ -169,6 +169,8 @@ async def assemble(
             older_keys=keys.older,
             batch_max=settings.batch_max,
         ) as journal,
+        # Right after the journal, so that it closes last and signs what the others write then.
+        open_proofs(settings, journal, ids) as proofs,
         open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
         open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
         open_authorizations(settings, journal, secrets, ids, clock) as grants,
@@ -211,6 +213,8 @@ async def assemble(
                     authorizations=grants,
                     subscriptions=subscriptions,
                     keys=secrets.keys,
+                    proofs=proofs,
+                    feeds=_feeds(settings, journal),
                     public_url=public_url,
                     body_bytes_max=settings.body_bytes_max,
                     stopping=asyncio.get_running_loop().create_future(),
@@ -219,6 +223,18 @@ async def assemble(
             )
         finally:
             await outbound.close()
+
+
+def _bound_nodes(settings: Settings, clock: SystemClock) -> None:
+    """Give nodes and templates their clock and the limits that are the same for all."""
+    WallClock.source = clock
+    Delay.seconds_max = settings.delay_seconds_max
+    Iterator.items_max = settings.iterator_items_max
+    RenderLimit.seconds_max = settings.template_seconds_max
+
+
+def _feeds(settings: Settings, journal: Journal) -> Feeds:
+    return Feeds(journal, settings.max_feeds_per_tenant, settings.feed_stall_seconds_max)
 
 
 def _limits(settings: Settings) -> Limits:

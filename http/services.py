@@ -24,7 +24,9 @@ from ..journal.sqlite_store import SqliteJournal
 from ..projections.views import Views
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
 from . import rendering, wire
+from .feeds import Feeds
 from .key_rotation import KeyService
+from .proofs import Proofs
 
 WEBHOOK_PATH = "/workflows/webhooks/"
 MASKED_TOKEN = "whsec_***"
@@ -48,6 +50,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     authorizations: Authorizations
     subscriptions: Subscriptions
     keys: KeyService
+    proofs: Proofs
+    feeds: Feeds
     public_url: str
     body_bytes_max: int
     stopping: asyncio.Future[None]

@@ -137,6 +137,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="PEM file of the authorities that the mail server's certificate is of."),
     ] = None
 
+    checkpoint_host: Annotated[
+        str,
+        Meta(
+            description="Name of this service in signed checkpoints; the host of the public URL, "
+            "else localhost.",
+            pattern=r"^[A-Za-z0-9.:_-]{1,200}\Z",
+            extra=_HOST,
+        ),
+    ] = ""
+    checkpoint_directory: Annotated[
+        Path | None,
+        Meta(
+            description="Directory of the checkpoint key and the last checkpoint; the data "
+            "directory if not set. Choose one that restoring a backup does not reach."
+        ),
+    ] = None
+    journal_generation: Annotated[
+        int,
+        Meta(
+            description="Accept a journal that was restored as this generation, for one start.",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0
+
     max_active_runs: Annotated[
         int, Meta(description="Runs that execute at once; more wait.", ge=1, le=100_000)
     ] = 1000
@@ -146,6 +171,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_active_runs_per_workflow: Annotated[
         int, Meta(description="Runs of one workflow that execute at once.", ge=1, le=100_000)
     ] = 250
+    max_feeds_per_tenant: Annotated[
+        int, Meta(description="Feeds of the journal that one tenant has open.", ge=1, le=10_000)
+    ] = 20
+    feed_stall_seconds_max: Annotated[
+        int,
+        Meta(
+            description="Longest time in which the reader of a feed takes nothing.",
+            ge=1,
+            le=3600,
+            extra=_unit("seconds"),
+        ),
+    ] = 30
     run_seconds_max: Annotated[
         int,
         Meta(description="Longest run.", ge=1, le=31_536_000, extra=_unit("seconds")),

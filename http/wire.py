@@ -244,6 +244,8 @@ class Readiness(Struct, frozen=True):
     status: Literal["ready", "unready"]
     journal: Literal["writable", "read_only"]
     projections: Literal["caught_up", "behind", "stopped"]
+    signing: Literal["starting", "signing", "refused", "failing"]
+    """Whether checkpoints are signed; without them everything else works, so it decides nothing."""
 
 
 class Error(Struct, frozen=True, omit_defaults=True):

@@ -16,19 +16,17 @@ Reading notes is the verifier's (verifier.py): there is one parser, and it is th
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
+import logging
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from . import ids, verifier
+from .checkpoint_keys import KEY_FILE, load_keys, public_key, replace_file, sign_note
 from .clock import IdSource
 from .envelope import Recorded
 from .errors import ConflictError, JournalError, StoreClosedError, StoreError, StoreFailedError
@@ -36,12 +34,11 @@ from .events import JournalRestored
 from .journal import Commit, Journal, Metadata, NewEvent, StreamWrite
 from .tree_store import Tree
 
-KEY_FILE: Final = "checkpoint.key"
 NOTE_FILE: Final = verifier.NOTE
 PUBLIC_FILE: Final = verifier.PUBLIC
 INTERVAL_SECONDS: Final = 1.0
-KEYS_MAX: Final = 8
-_END: Final = b"-----END PRIVATE KEY-----\n"
+
+_log = logging.getLogger("refold.checkpoints")
 
 State = Literal["starting", "signing", "refused", "failing"]
 
@@ -50,88 +47,6 @@ class SigningRefusedError(StoreError):
     """No checkpoint can be signed, because it would contradict the last one; says what to do."""
 
     code = "signing_refused"
-
-
-def load_keys(path: Path) -> list[Ed25519PrivateKey]:
-    """Read the signing keys, the present one first, making one if there is no file.
-
-    Raises:
-        StoreFailedError: the file can't be read or made, or is no such file.
-    """
-    try:
-        if not path.exists():
-            _replace(path, _pem(Ed25519PrivateKey.generate()))
-        if path.stat().st_mode & 0o077:
-            raise StoreFailedError(f"{path} may be read by others; its mode has to be 0600")
-        blocks = path.read_bytes().split(_END)[:-1]
-        keys = [serialization.load_pem_private_key(block + _END, None) for block in blocks]
-    except (OSError, ValueError, TypeError) as error:
-        # What the file says stays out of the message.
-        raise StoreFailedError(f"{path} can't be used as a key ({type(error).__name__})") from None
-    found = [key for key in keys if isinstance(key, Ed25519PrivateKey)]
-    if not 1 <= len(found) == len(keys) <= KEYS_MAX:
-        raise StoreFailedError(f"{path} has to hold from 1 to {KEYS_MAX} Ed25519 keys")
-    return found
-
-
-def rotate_key(path: Path) -> None:
-    """Put a new signing key in front of the others; all of them sign from the next start on.
-
-    Auditors who trust an old key can so learn the new one from a note that both have signed.
-    """
-    older = load_keys(path)[: KEYS_MAX - 1]
-    _replace(path, b"".join(map(_pem, [Ed25519PrivateKey.generate(), *older])))
-
-
-def retire_keys(path: Path) -> None:
-    """End the overlap: only the present key signs from the next start on."""
-    _replace(path, _pem(load_keys(path)[0]))
-
-
-def public_key(name: str, key: Ed25519PrivateKey, kind: int = 1) -> str:
-    """Return a verifier key as C2SP signed-note writes it: NAME+ID+BASE64."""
-    data = bytes([kind]) + key.public_key().public_bytes_raw()
-    return f"{name}+{_key_id(name, data).hex()}+{base64.b64encode(data).decode()}"
-
-
-def sign_note(origin: str, size: int, root: bytes, keys: Sequence[Ed25519PrivateKey]) -> bytes:
-    """Return a checkpoint with a signature of each key."""
-    text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    lines = ""
-    for key in keys:
-        id_ = _key_id(origin, b"\x01" + key.public_key().public_bytes_raw())
-        coded = base64.b64encode(id_ + key.sign(text.encode())).decode()
-        lines += f"\u2014 {origin} {coded}\n"
-    return f"{text}\n{lines}".encode()
-
-
-def _key_id(name: str, data: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + data).digest()[:4]
-
-
-def _pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old one or the new one, whole and on disk."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 class Checkpoints:
@@ -227,7 +142,10 @@ class Checkpoints:
             except SigningRefusedError as error:
                 self._refuse(error)
             except (JournalError, OSError) as error:
-                self._state, self._reason = "failing", f"no checkpoint could be signed: {error}"
+                reason = f"no checkpoint could be signed: {error}"
+                if self._state != "failing":
+                    _log.error("%s; it is tried again", reason)
+                self._state, self._reason = "failing", reason
                 self._changed.set()
             await asyncio.sleep(self._interval_s)
             await self._changed.wait()
@@ -257,7 +175,7 @@ class Checkpoints:
         if size > self._size or self._note is None:
             root = self._tree.root(size)
             note = sign_note(self.origin, size, root, self._keys)
-            await asyncio.to_thread(_replace, self._path, note)
+            await asyncio.to_thread(replace_file, self._path, note)
             self._note, self._size, self._root = note, size, root
         self._state, self._reason = "signing", ""
         self._answer()
@@ -279,6 +197,7 @@ class Checkpoints:
 
     def _refuse(self, error: SigningRefusedError) -> None:
         self._state, self._reason = "refused", str(error)
+        _log.error("no checkpoints are signed: %s", self._reason)
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(SigningRefusedError(self._reason))
@@ -303,7 +222,7 @@ class Checkpoints:
                 self._size, self._root = kept[1], kept[2]
                 self._note = self._path.read_bytes() if kept[0] == self.origin else None
         text = "".join(f"{key}\n" for key in self.public_keys)
-        await asyncio.to_thread(_replace, self._path.with_name(PUBLIC_FILE), text.encode())
+        await asyncio.to_thread(replace_file, self._path.with_name(PUBLIC_FILE), text.encode())
 
     def _read_kept(self) -> tuple[verifier.Checkpoint, str]:
         """Read the last note, and why the journal is not the one that it was signed for."""

@@ -74,6 +74,14 @@ def bodies_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[
         )
 
 
+def entries_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Return the statements that read the exact entries at some positions, a page each."""
+    for start in range(0, len(positions), _BODIES_PAGE):
+        page = positions[start : start + _BODIES_PAGE]
+        marks = ",".join("?" * len(page))
+        yield f"SELECT position, entry FROM event WHERE position IN ({marks})", page
+
+
 def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
     """Make bodies of rows of `bodies_statements`."""
     return {position: Body(salt, data) for position, salt, data in rows}

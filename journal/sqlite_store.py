@@ -57,6 +57,7 @@ from .sqlite_reader import (
     Reader,
     bodies_of,
     bodies_statements,
+    entries_statements,
     events_of,
     holds_of,
 )
@@ -169,6 +170,13 @@ class SqliteJournal:
         found: dict[int, Body] = {}
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(await self._read(statement, page)))
+        return found
+
+    async def read_entries(self, positions: Sequence[int]) -> dict[int, bytes]:
+        """Read the entries at these positions as the bytes that were hashed."""
+        found: dict[int, bytes] = {}
+        for statement, page in entries_statements(positions):
+            found.update(await self._read(statement, page))
         return found
 
     async def position_at(self, at_us: int) -> int | None:

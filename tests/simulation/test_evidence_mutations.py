@@ -22,7 +22,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import verifier
-from refold.journal.checkpoints import public_key, sign_note
+from refold.journal.checkpoint_keys import public_key, sign_note
 from tests.support.evidence_kit import Evidence, loaded, make_evidence
 from tests.support.forgeries import LONE, SIGNED, forge
 

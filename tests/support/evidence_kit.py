@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from refold.journal import events as e
 from refold.journal import verifier
 from refold.journal.bundle import Checkpointed, make_bundle
-from refold.journal.checkpoints import open_checkpoints, public_key
+from refold.journal.checkpoint_keys import public_key
+from refold.journal.checkpoints import open_checkpoints
 from refold.journal.envelope import Recorded, source
 from refold.journal.journal import Commit, Journal, NewEvent, StreamWrite
 from refold.journal.merkle import Frontier

@@ -14,18 +14,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from refold.journal import verifier
-from refold.journal.checkpoints import (
+from refold.journal.checkpoint_keys import (
     KEY_FILE,
-    NOTE_FILE,
-    PUBLIC_FILE,
-    Checkpoints,
-    SigningRefusedError,
     load_keys,
-    open_checkpoints,
     public_key,
     retire_keys,
     rotate_key,
     sign_note,
+)
+from refold.journal.checkpoints import (
+    NOTE_FILE,
+    PUBLIC_FILE,
+    Checkpoints,
+    SigningRefusedError,
+    open_checkpoints,
 )
 from refold.journal.errors import StoreClosedError, StoreFailedError
 from refold.journal.events import JournalRestored

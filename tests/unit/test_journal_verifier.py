@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import merkle, verifier
 from refold.journal.bundle import Checkpointed, NoBundleError, make_bundle
-from refold.journal.checkpoints import public_key, sign_note
+from refold.journal.checkpoint_keys import public_key, sign_note
 from refold.journal.sqlite_file import open_reader
 from tests.support.evidence_kit import HOST, OTHER, RERUN, RUN, Evidence, cosigned, make_evidence
 from tests.support.forgeries import LONE, SIGNED, forge
