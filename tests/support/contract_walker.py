@@ -16,6 +16,7 @@ class Given(msgspec.Struct):
     params: dict[str, str] = {}
     body: Any = None
     headers: dict[str, str] = {}
+    query: str = ""
 
 
 class Walker:
@@ -70,6 +71,11 @@ class Walker:
         """Make a workflow that is started by webhook."""
         made = self.workflow(chain(node("t", "webhook_trigger")))
         return {"token": hook_path(self.client, made["workflowId"]).rsplit("/", 1)[1]}
+
+    def proven(self) -> dict[str, str]:
+        """See that the tree has grown over the first entry."""
+        self.client.get("/journal/events/1/proof")
+        return {}
 
     def pair(self) -> dict[str, str]:
         """Make two runs."""
