@@ -11,7 +11,7 @@ from . import wire
 from .call import Answer, Call, Patience, answer, whole_number
 from .errors import parameter_invalid
 from .event_view import encode, show
-from .live import NDJSON, SSE, News, Place, sse
+from .live import NDJSON, SSE, News, Place, one_line, sse
 from .services import App
 
 LIMIT: Final = 100
@@ -46,7 +46,7 @@ async def events(app: App, call: Call) -> Answer:
 async def _lines(app: App, run_id: str, after: int) -> AsyncIterator[bytes]:
     while page := await app.journal.read_stream(run_id, after):
         for event in await show(app, page):
-            yield encode(event) + b"\n"
+            yield one_line(encode(event)) + b"\n"
         after = page[-1].version
 
 

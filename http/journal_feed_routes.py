@@ -13,7 +13,7 @@ from .call import Answer, Call, Patience, answer, whole_number
 from .errors import parameter_invalid
 from .event_view import Choice, EntryView, encode
 from .feeds import TooManyFeedsError
-from .live import NDJSON, SSE, News, Place, sse
+from .live import NDJSON, SSE, News, Place, one_line, sse
 from .services import App
 
 LIMIT: Final = 100
@@ -118,7 +118,7 @@ async def _lines(app: App, tenant: str, view: EntryView, after: int) -> AsyncIte
         while after < head:
             page = await app.feeds.after(after, min(_FEED_PAGE, head - after))
             async for some in view.show(await view.visible(page)):
-                for part in _parts([encode(entry) + b"\n" for entry in some]):
+                for _, part in _parts([one_line(encode(entry)) + b"\n" for entry in some]):
                     yield part
             after = page[-1].position
 
@@ -136,10 +136,10 @@ async def _live(app: App, tenant: str, view: EntryView, place: Place) -> AsyncIt
                 news.forget()
                 while page := await app.feeds.after(after, _FEED_PAGE):
                     async for some in view.show(await view.visible(page)):
-                        for part in _parts(list(map(_event, some))):
+                        for end, part in _parts(list(map(_event, some))):
                             yield part
-                        # Only now is all of it with the reader's connection.
-                        place.number = some[-1].position
+                            # Only now is all of it with the reader's connection.
+                            place.number = some[end - 1].position
                     place.number = after = page[-1].position
                 if app.stopping.done():
                     return
@@ -156,13 +156,13 @@ def _event(entry: wire.Entry) -> bytes:
     return sse(entry.position, name, encode(entry))
 
 
-def _parts(pieces: list[bytes]) -> list[bytes]:
-    """Join pieces to parts that are worth sending, none of them split."""
-    parts: list[bytes] = []
+def _parts(pieces: list[bytes]) -> list[tuple[int, bytes]]:
+    """Join pieces to parts that are worth sending; with each, how many pieces are done by then."""
+    parts: list[tuple[int, bytes]] = []
     at = size = 0
     for end, piece in enumerate(pieces, 1):
         size += len(piece)
         if size >= _PART_BYTES or end == len(pieces):
-            parts.append(b"".join(pieces[at:end]))
+            parts.append((end, b"".join(pieces[at:end])))
             at, size = end, 0
     return parts
