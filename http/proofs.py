@@ -120,7 +120,7 @@ async def open_proofs(
                 journal,
                 tree,
                 ids,
-                host=_host(settings),
+                host=checkpoint_host(settings),
                 key_path=kept_in / KEY_FILE,
                 note_path=kept_in / NOTE_FILE,
                 accept_generation=settings.journal_generation,
@@ -129,7 +129,7 @@ async def open_proofs(
             yield Proofs(journal, tree, checkpoints, data / JOURNAL_FILE)
 
 
-def _host(settings: Settings) -> str:
+def checkpoint_host(settings: Settings) -> str:
     """Return the name of the service in its checkpoints: lasting, so not where it listens."""
     if settings.checkpoint_host:
         return settings.checkpoint_host

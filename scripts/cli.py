@@ -23,6 +23,7 @@ _COMMANDS = {
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
+    "keys": "refold.scripts.keys_command:keys",
     "export": "refold.scripts.export_command:export",
 }
 

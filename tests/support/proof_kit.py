@@ -25,9 +25,10 @@ class Note(msgspec.Struct, frozen=True):
     text: bytes
 
 
-def opened_note(service: Service, text: bytes, directory: Path | None = None) -> Note:
-    """Open a note with the keys that the service published beside it."""
-    keys = ((directory or service.data) / verifier.PUBLIC).read_text().split()
+def opened_note(service: Service, text: bytes) -> Note:
+    """Open a note with the keys that the service published beside its own."""
+    directory = service.environ.get("REFOLD_CHECKPOINT_DIRECTORY", service.data)
+    keys = (Path(directory) / verifier.PUBLIC).read_text().split()
     origin, size, root, _ = verifier.open_note(text, verifier.parse_keys(keys))
     return Note(origin, size, root, text)
 
