@@ -38,6 +38,10 @@ def export(
     up_to: Annotated[
         int | None, Parameter(help="The last position; the newest if not given.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        Parameter(help="A signed checkpoint: export what it covers, and put it into NDJSON."),
+    ] = None,
     run: Annotated[str, Parameter(help="Only this run.", show_default=False)] = "",
     workflow: Annotated[
         str, Parameter(help="Only this workflow and its runs.", show_default=False)
@@ -50,9 +54,10 @@ def export(
 ) -> int:
     """Write events of the journal into a file, also while the service runs.
 
-    Two exports up to the same position are the same bytes, apart from what was erased since. The
-    file appears when it is complete; until then FILE.part grows beside it, and the same command,
-    given again after an interruption, goes on where that ends (ocel and parquet begin anew).
+    Two exports up to the same position or checkpoint are the same bytes, apart from what was
+    erased since. The file appears when it is complete; until then FILE.part grows beside it, and
+    the same command, given again after an interruption, goes on where that ends (ocel and parquet
+    begin anew).
     """
     from ..projections.exports.export import export as export_to
     from ..projections.exports.plan import Selection
@@ -61,11 +66,20 @@ def export(
     for flag, position in (("--from", from_), ("--up-to", up_to)):
         if position is not None and position < 1:
             raise SettingsError("export", f"{flag}: positions begin at 1, not at {position}.")
+    if checkpoint is not None and up_to is not None:
+        raise SettingsError("export", "--up-to and --checkpoint exclude each other; keep one.")
     selection = Selection(from_, run, workflow, tenant, not without_bodies)
     try:
         with progress_bar("export", "events") as report:
             done = export_to(
-                settings.data, format_, to, selection, up_to, force=force, report=report
+                settings.data,
+                format_,
+                to,
+                selection,
+                up_to,
+                checkpoint=checkpoint,
+                force=force,
+                report=report,
             )
     except KeyboardInterrupt:
         print(

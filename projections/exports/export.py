@@ -10,6 +10,7 @@ import msgspec
 from ...journal import ids
 from ...journal.sqlite_file import JOURNAL_FILE
 from ..errors import ExportRefusedError
+from .checkpointed import read_checkpoint
 from .formats import FORMATS, Format, Streamed
 from .plan import Plan, Report, Selection
 from .source import Source, identity_and_head, open_source
@@ -40,10 +41,13 @@ def export(
     selection: Selection,
     up_to: int | None = None,
     *,
+    checkpoint: Path | None = None,
     force: bool = False,
     report: Report | None = None,
 ) -> Export:
     """Write events of the journal in a data directory to a file; the newest are up to `up_to`.
+
+    With `checkpoint`, a signed note in a file, they are what it covers, and NDJSON carries it.
 
     The service may be running. An export that was interrupted is taken up where its file is
     safe, at the position that it was up to, unless another one is asked for.
@@ -58,8 +62,10 @@ def export(
         format_.check()
     journal = data / JOURNAL_FILE
     identity, head = identity_and_head(journal)
+    signed = None if checkpoint is None else read_checkpoint(checkpoint, journal, identity)
+    up_to = up_to if signed is None else signed.size
     last = _checked_range(selection.first, up_to, head)
-    plan = Plan(name, identity, selection, last)
+    plan = Plan(name, identity, selection, last, signed.text if signed else "")
     target = Target(file.absolute())
     with target.owned(force=force):
         before = _before(target, plan, is_fixed=up_to is not None)

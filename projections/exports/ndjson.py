@@ -33,6 +33,8 @@ class Title(msgspec.Struct, frozen=True, tag_field="copy_of", tag="journal", omi
     workflow: str = ""
     tenant: str = ""
     without_bodies: bool = False
+    checkpoint: str = ""
+    """The signed note that covers exactly the first `up_to` entries, as text."""
 
 
 class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -67,6 +69,7 @@ def head(plan: Plan) -> bytes:
         chosen.workflow,
         chosen.tenant,
         not chosen.with_bodies,
+        plan.checkpoint,
     )
     return _encode(title) + b"\n"
 

@@ -42,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     selection: Selection
     up_to: int
     """The last position, inclusive."""
+    checkpoint: str = ""
+    """The signed note that covers exactly what is up to there, where one was given."""
 
     def bodies(self, wanted: Bodies) -> Bodies:
         """Return which bodies to read for a format that wants these."""
