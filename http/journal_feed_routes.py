@@ -35,6 +35,9 @@ async def entries(app: App, call: Call) -> Answer:
     """
     choice = await _choice(app, call)
     after = _position(app, call)
+    limit = call.number("limit", LIMIT)
+    if not 1 <= limit <= LIMIT_MAX:
+        raise parameter_invalid("limit", f"must be from 1 to {LIMIT_MAX}")
     accept = (call.header(b"accept") or "").lower()
     view = EntryView(app, choice)
     tenant, stall_s = call.principal.tenant, app.feeds.stall_s
@@ -46,9 +49,6 @@ async def entries(app: App, call: Call) -> Answer:
     if "application/x-ndjson" in accept:
         app.feeds.refuse_full(tenant)
         return Answer(200, _lines(app, tenant, view, after), NDJSON, Patience(stall_s))
-    limit = call.number("limit", LIMIT)
-    if not 1 <= limit <= LIMIT_MAX:
-        raise parameter_invalid("limit", f"must be from 1 to {LIMIT_MAX}")
     return answer(200, await _page(app, view, after, limit))
 
 
@@ -82,8 +82,9 @@ async def _choice(app: App, call: Call) -> Choice:
 
 def _position(app: App, call: Call) -> int:
     """Return the position to go on after; a feed that connects again says it in a header."""
-    seen = call.header(b"last-event-id")
-    after = whole_number(seen, "Last-Event-ID") if seen else call.number("after")
+    seen, after = call.header(b"last-event-id"), call.number("after")
+    if seen:
+        after = whole_number(seen, "Last-Event-ID")
     if after > app.journal.head:
         name = "Last-Event-ID" if seen else "after"
         raise parameter_invalid(name, "is a position that the journal has not reached")

@@ -63,11 +63,7 @@ def export(
     from ..projections.exports.plan import Selection
     from .progress_bar import progress_bar
 
-    for flag, position in (("--from", from_), ("--up-to", up_to)):
-        if position is not None and position < 1:
-            raise SettingsError("export", f"{flag}: positions begin at 1, not at {position}.")
-    if checkpoint is not None and up_to is not None:
-        raise SettingsError("export", "--up-to and --checkpoint exclude each other; keep one.")
+    _check_range(from_, up_to, checkpoint)
     selection = Selection(from_, run, workflow, tenant, not without_bodies)
     try:
         with progress_bar("export", "events") as report:
@@ -93,3 +89,11 @@ def export(
     print(f"{done.size} bytes in {done.file}")
     print(f"sha256 {done.digest}")
     return 0
+
+
+def _check_range(first: int, last: int | None, checkpoint: Path | None) -> None:
+    for flag, position in (("--from", first), ("--up-to", last)):
+        if position is not None and position < 1:
+            raise SettingsError("export", f"{flag}: positions begin at 1, not at {position}.")
+    if checkpoint is not None and last is not None:
+        raise SettingsError("export", "--up-to and --checkpoint exclude each other; keep one.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zipfile
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.support.proof_kit import (
     unhex,
     verify,
 )
-from tests.support.service import Client, Endpoint, Service, chain, node
+from tests.support.service import Client, Endpoint, Service, chain, node, running
 
 
 def _failed_and_resumed(client: Client, sink: Endpoint) -> tuple[str, str]:
@@ -213,6 +214,28 @@ def test_runs_of_deleted_workflows_stay_provable(client: Client, tmp_path: Path)
     entries = client.get(f"/journal/entries?workflow={workflow}").json["data"]
     assert [entry["type"] for entry in entries][-1] == "workflow.deleted"
     assert {made, workflow} == {entry["stream"] for entry in entries}
+
+
+def test_a_journal_with_erased_bodies_is_valid_and_says_so(tmp_path: Path) -> None:
+    """A deleted vault item loses its key; the entries that held it still prove themselves."""
+    with running(tmp_path / "data") as service, closing(service.client()) as client:
+        made = client.post("/workflows/vault", {"name": "a-secret", "secret": "hush hush"}).json
+        assert client.call("DELETE", f"/workflows/vault/{made['id']}").status == 204
+        page = client.get("/journal/entries").json
+        types = [entry.get("type") for entry in page["data"]]
+        erased = [e for e in page["data"] if e.get("type") == "payload.erased"]
+        assert len(erased) == 1, types
+        checkpoint(service, client, page["position"])
+        while_it_runs = verify(service.data)
+        assert service.stop() == 0
+    code, said = verify(tmp_path / "data")
+    assert while_it_runs == (code, said)
+    gone = erased[0]["facts"]["positions"]
+    count = len(gone.split())
+    assert (code, said) == (
+        10,
+        f"Valid, by its bytes alone, with {count} erased of its bodies. {gone}",
+    )
 
 
 def test_exact_entries_hold_what_every_hash_was_made_of(client: Client) -> None:
