@@ -36,6 +36,8 @@ def follow(url: str, token: str, after: int) -> Iterator[tuple[int, Any]]:
 def main(url: str, file: str) -> None:
     """Keep what comes, and how far it came, in one transaction: that is what makes it once."""
     db = sqlite3.connect(file, isolation_level=None)
+    # A power cut may undo the newest events, position included, and then they come again.
+    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
     db.execute("CREATE TABLE IF NOT EXISTS seen (position INTEGER PRIMARY KEY, type, leaf)")
     db.execute("CREATE TABLE IF NOT EXISTS place (one INTEGER PRIMARY KEY, position)")
     db.execute("INSERT OR IGNORE INTO place VALUES (1, 0)")

@@ -94,7 +94,7 @@ def test_a_consumer_that_dies_again_and_again_sees_each_event_once(
                 lengths.append(len(_seen(file)))
         wanted = _oracle(service.data, "acme")
         with _consumer(service, file) as process:
-            for _ in range(300):
+            for _ in range(600):
                 if len(_seen(file)) >= len(wanted):
                     break
                 with suppress(subprocess.TimeoutExpired):
