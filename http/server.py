@@ -191,9 +191,8 @@ async def assemble(
             journal, clock, ids, timers, outbound, limits, lent, Mailer(server, clock), grants
         )
         engine = Engine(services, workflows, runs, requests, pseudonyms)
-        due = views.scheduled
         parts = SchedulerParts(
-            journal, clock, ids, timers, pseudonyms, workflows, requests, engine, due
+            journal, clock, ids, timers, pseudonyms, workflows, requests, engine, views.scheduled
         )
         try:
             yield (

@@ -12,7 +12,7 @@ Bodies = Literal["all", "open", "none"]
 Report = Callable[[int, int], None]
 """Is told how many events are done, and of how many."""
 
-SEALED: Final = ("vault.", "key.", "authorization.")
+SEALED: Final = ("vault.", "key.", "authorization.", "subscription.defined")
 """What the types of events begin with whose bodies hold ciphertext and wrapped keys."""
 
 

@@ -124,7 +124,7 @@ async def _no_proofs(*_: Any) -> AsyncGenerator[Any]:
 def main() -> None:
     """Measure, or serve what is compared with."""
     if sys.argv[1:] == [WITHOUT]:
-        vars(server)["open_proofs"] = _no_proofs
+        server.__dict__["open_proofs"] = _no_proofs
         raise SystemExit(cli.main(["serve"]))
     parser = argparse.ArgumentParser(description="Measure tree and checkpoints.")
     parser.add_argument("--pairs", type=int, default=20)
