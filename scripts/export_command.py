@@ -54,10 +54,9 @@ def export(
 ) -> int:
     """Write events of the journal into a file, also while the service runs.
 
-    Two exports up to the same position or checkpoint are the same bytes, apart from what was
-    erased since. The file appears when it is complete; until then FILE.part grows beside it, and
-    the same command, given again after an interruption, goes on where that ends (ocel and parquet
-    begin anew).
+    Two exports up to the same position or checkpoint are the same bytes, except for erasures. The
+    file appears when it is complete; until then FILE.part grows beside it, and the same command,
+    given again after an interruption, goes on where that ends (ocel and parquet begin anew).
     """
     from ..projections.exports.export import export as export_to
     from ..projections.exports.plan import Selection
