@@ -12,7 +12,10 @@ from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
 from .insight_endpoints import INSIGHT_ENDPOINTS
+from .metric_endpoints import METRIC_ENDPOINTS, metric_endpoints
+from .projection_endpoints import PROJECTION_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
+from .settings import MetricsAccess
 from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
 from .vault_endpoints import VAULT_ENDPOINTS
@@ -26,6 +29,7 @@ ENDPOINTS: Final = (
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,
     *SUBSCRIPTION_ENDPOINTS,
+    *PROJECTION_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",
@@ -40,4 +44,11 @@ ENDPOINTS: Final = (
         summary="Whether the service can do its work",
         answers={200: wire.Readiness, 503: wire.Readiness},
     ),
+    *METRIC_ENDPOINTS,
 )
+
+
+def served_endpoints(metrics: MetricsAccess) -> tuple[Endpoint, ...]:
+    """Return the table as it is configured."""
+    others = tuple(endpoint for endpoint in ENDPOINTS if endpoint not in METRIC_ENDPOINTS)
+    return (*others, *metric_endpoints(metrics))

@@ -7,9 +7,8 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -47,7 +46,10 @@ from .auth import Authenticator
 from .auth_keys import AuthSettings
 from .authorization_parts import open_authorizations
 from .call import Answer
+from .endpoint import Endpoint
+from .endpoints import served_endpoints
 from .keys import jwt_secret, vault_keys
+from .logs import configure_logging
 from .mail_settings import mail_server
 from .protocol import bounded_protocol
 from .services import App
@@ -68,7 +70,7 @@ def serve(settings: Settings) -> int:
     Raises:
         SettingsError, AuthSettingsError, JournalError, OSError: each a sentence for the operator.
     """
-    _configure_logging(settings.log_format)
+    configure_logging(settings.log_format)
     listening = _listen(settings.host, settings.port)
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -115,11 +117,13 @@ async def _serve(
     made: bool,
 ) -> None:
     async with assemble(settings, public_url) as (app, ids):
-        application = Application(app, authenticator, ids, _pages(public_url))
+        endpoints = served_endpoints(settings.metrics)
+        pages = _pages(public_url, endpoints)
+        application = Application(app, authenticator, ids, endpoints, pages)
         server = _Server(
             uvicorn.Config(
                 application,
-                http=bounded_protocol(f"{public_url}/docs"),
+                http=bounded_protocol(f"{public_url}/docs", app.requests.malformed),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -211,6 +215,7 @@ async def assemble(
                     authorizations=grants,
                     subscriptions=subscriptions,
                     keys=secrets.keys,
+                    data=settings.data,
                     public_url=public_url,
                     body_bytes_max=settings.body_bytes_max,
                     stopping=asyncio.get_running_loop().create_future(),
@@ -266,14 +271,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _pages(public_url: str) -> dict[str, Any]:
+def _pages(public_url: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Return the documents, built when they are first asked for: their builders cost memory."""
     documents: dict[str, bytes] = {}
 
     def document() -> dict[str, Any]:
         from . import openapi
 
-        return openapi.build(public_url, version("refold"))
+        return openapi.build(public_url, version("refold"), endpoints)
 
     async def openapi_page() -> Answer:
         if "openapi" not in documents:
@@ -302,30 +307,3 @@ def _announce(settings: Settings, public_url: str, recovered: int, *, made: bool
         _log.info("made a secret for tokens in the data directory")
     if settings.checks_by_secret:
         _log.info("mint a token: refold token --data %s", settings.data)
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record with its time, level, logger and message."""
-        line: dict[str, Any] = {
-            "at": record.created,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
-
-
-def _configure_logging(form: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonFormatter()
-        if form == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

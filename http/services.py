@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +26,7 @@ from ..projections.views import Views
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
 from . import rendering, wire
 from .key_rotation import KeyService
+from .request_figures import RequestFigures
 
 WEBHOOK_PATH = "/workflows/webhooks/"
 MASKED_TOKEN = "whsec_***"
@@ -48,6 +50,9 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     authorizations: Authorizations
     subscriptions: Subscriptions
     keys: KeyService
+    requests: RequestFigures = msgspec.field(default_factory=RequestFigures)
+    data: Path
+    """The data directory."""
     public_url: str
     body_bytes_max: int
     stopping: asyncio.Future[None]

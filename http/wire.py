@@ -238,12 +238,22 @@ class Health(Struct, frozen=True):
     status: Literal["ok"]
 
 
-class Readiness(Struct, frozen=True):
+class Lagging(Struct, frozen=True):
+    """A projection that is behind, or stopped."""
+
+    name: str
+    lag: int
+    """In positions of the journal."""
+
+
+class Readiness(Struct, frozen=True, omit_defaults=True):
     """Whether the service can do its work."""
 
     status: Literal["ready", "unready"]
     journal: Literal["writable", "read_only"]
     projections: Literal["caught_up", "behind", "stopped"]
+    behind: list[Lagging] | UnsetType = UNSET
+    """Which projections keep it from being ready."""
 
 
 class Error(Struct, frozen=True, omit_defaults=True):

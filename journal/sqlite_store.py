@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -82,9 +83,11 @@ class SqliteJournal:
         self._id = journal_id
         self._clock = clock
         self._writer = writer
+        self.figures: Final = writer.figures
         self._readers = readers
         self._next_reader = 0
-        self._queue_max = queue_max
+        self.queue_max: Final = queue_max
+        """How many appends may wait at most."""
         self._accepted = 0
         self._delivered = 0
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
@@ -114,9 +117,14 @@ class SqliteJournal:
         """
         return self._writable and not self._closed
 
+    @property
+    def queued_total(self) -> int:
+        """How many appends are on their way: queued, or in the commit that is being made."""
+        return self._accepted - self._delivered
+
     async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
         """Make a commit durable and return its events (see `Journal.append`)."""
-        while not self._closed and self._accepted - self._delivered >= self._queue_max:
+        while not self._closed and self.queued_total >= self.queue_max:
             if not patient:
                 raise OverloadedError("the journal's queue is full")
             self._room.clear()
@@ -125,9 +133,12 @@ class SqliteJournal:
             raise StoreClosedError("the journal is closed")
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._accepted += 1
+        began = time.perf_counter()
         self._writer.put(future, commit)
         # A caller that is cancelled here cancels only its own future; the commit goes on.
-        return await future
+        appended = await future
+        self.figures.appends.observe(time.perf_counter() - began)
+        return appended
 
     def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
@@ -140,6 +151,7 @@ class SqliteJournal:
                 events.extend(result.events)
         if events:
             self._head = events[-1].position
+            self.figures.committed(events)
             self._subscriptions.notify(events)
         settled = [waits for waits in self._settling if waits[0] <= self._delivered]
         for waits in settled:

@@ -25,6 +25,7 @@ from typing import Final
 from .clock import Clock
 from .envelope import SALT_BYTES, Recorded
 from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
+from .figures import JournalFigures
 from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
 from .sqlite_file import empty_log, probe
@@ -126,6 +127,7 @@ class Writer:
         not raise.
         """
         self._connection = connection
+        self.figures: Final = JournalFigures()
         self._clock = clock
         self._batch_max = batch_max
         self._deliver = deliver
@@ -237,6 +239,7 @@ class Writer:
             if len(batch) == 1 or isinstance(error, sqlite3.OperationalError):
                 if _is_ours(error):
                     self._writable = False
+                    self.figures.groups_failed += 1
                 return [(token, _failure(error)) for token, _ in batch]
         return [result for item in batch for result in self._commit([item])]
 
@@ -245,6 +248,7 @@ class Writer:
         position = self._position
         results: list[tuple[Token, Result]] = []
         erases = False
+        began = time.perf_counter()
         self._connection.execute("BEGIN IMMEDIATE")
         if not self._writable:
             self._refuse_other_head()
@@ -261,10 +265,14 @@ class Writer:
                 results.append((token, Appended([row.event for row in made.rows])))
             else:
                 results.append((token, made))
+        decided = time.perf_counter()
         self._connection.execute("COMMIT")
         if position > self._position:
             # An empty transaction says nothing about the disk, and has no time.
             self._position, self._last_at, self._writable = position, at, True
+            ended = time.perf_counter()
+            self.figures.groups.observe(ended - began)
+            self.figures.syncs.observe(ended - decided)
         if erases and self._scrub_at is None:
             self._scrub_at = time.monotonic() + SCRUB_SECONDS
         return results

@@ -23,9 +23,8 @@ READ, WRITE, EXECUTE = "workflows:read", "workflows:write", "workflows:execute"
 VAULT_READ, VAULT_WRITE, JOURNAL = "vault:read", "vault:write", "journal:read"
 
 LEFT_OUT = {
-    "/metrics": "what operators watch is an issue of its own",
     "/journal/…": "the auditors' routes over the whole journal are an issue of their own",
-    "/projections/…": "reading and rebuilding views by HTTP is an issue of its own",
+    "/projections/…/rebuild": "rebuilding views by HTTP is an issue of its own",
     "erasure": "has no route in the contract's tables yet; the journal can erase",
     "REFOLD_DATABASE_URL": "a journal in another database is an issue of its own",
     "too_many_requests": "nothing limits how often a client calls; what is too much at once is 503",
@@ -95,6 +94,8 @@ ROUTES: list[Row] = [
     # The service
     ("GET", "/healthz", "", 200, "", lambda w: Given()),
     ("GET", "/readyz", "", 200, "", lambda w: Given()),
+    ("GET", "/metrics", JOURNAL, 200, "", lambda w: Given()),
+    ("GET", "/projections", JOURNAL, 200, "Projections", lambda w: Given()),
     ("GET", "/openapi.json", "", 200, "", lambda w: Given()),
     ("GET", "/docs", "", 200, "", lambda w: Given()),
 ]  # fmt: skip
@@ -122,6 +123,7 @@ FIELDS = {
     "Stats": "log_statuses recent_runs total_runs success_rate",
     "Lineage": "runs succeeded",
     "Diff": "first_divergence nodes",
+    "Projections": "head data",
     "Empty": "",
 }
 """What an answer has at least; an array has it in each of its elements."""

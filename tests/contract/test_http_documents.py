@@ -165,6 +165,7 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
         ("/workflows/logs/recent", "/workflows/logs/recent"),
         ("/workflows/runs/{runId}/lineage", f"/workflows/runs/{failed}/lineage"),
         ("/workflows/runs/{runId}/diff/{otherRunId}", f"/workflows/runs/{failed}/diff/{resumed}"),
+        ("/projections", "/projections"),
         ("/readyz", "/readyz"),
         ("/healthz", "/healthz"),
     ):
