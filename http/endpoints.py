@@ -11,6 +11,7 @@ from . import health_routes as health
 from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
+from .erasure_endpoints import ERASURE_ENDPOINTS
 from .insight_endpoints import INSIGHT_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
@@ -24,6 +25,7 @@ ENDPOINTS: Final = (
     *TRIGGER_ENDPOINTS,
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,
+    *ERASURE_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",
