@@ -15,7 +15,6 @@ import msgspec
 from ..journal import events as e
 from ..journal.clock import IdSource
 from ..journal.envelope import Recorded
-from ..journal.errors import BodyErasedError
 from ..journal.journal import Appended, Commit, Journal, RequestKey
 from ..projections.run_state import RunState
 from ..projections.workflow_state import WorkflowState
@@ -299,13 +298,9 @@ class Starts:
         ]
         write = self._requests.write(caller, facts, payload, copies)
         guard = (state.workflow_id, state.version)
-        commit = Commit([write], guards=[guard], request=request, needs=needs)
-        try:
-            appended = await self._journal.append(commit)
-        except BodyErasedError as error:
-            raise StateError(
-                "payload_erased", "What the new run needs was erased just now."
-            ) from error
+        appended = await self._journal.append(
+            Commit([write], guards=[guard], request=request, needs=needs)
+        )
         return (
             _repeated(appended) if appended.repeated else accepted(appended.events, write, payload)
         )

@@ -11,11 +11,9 @@ import base64
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,10 +23,10 @@ from refold.journal.checkpoints import open_checkpoints
 from refold.journal.clock import IdSource, SystemClock
 from refold.journal.sqlite_file import JOURNAL_FILE, open_reader
 from refold.journal.tree_store import open_tree
-from tests.support.erasure_kit import ask, canary, erase, traces
+from tests.support.erasure_kit import asked_beside, canary, erase, erasures_told, traces
 from tests.support.http_kit import create, followed, quick, run
 from tests.support.journal_kit import KEY, opened
-from tests.support.service import Client, Endpoint, Hit, Reply, Service, chain, endpoint, node, running
+from tests.support.service import Client, Endpoint, Hit, Service, chain, endpoint, node, running
 
 SIZES = (64, 9_000)
 """Bytes of canaries: in the row, and on pages of its own."""
@@ -47,7 +45,9 @@ class World:
         text = chain(
             node("t", "manual_trigger"),
             node("a", "webhook", url=f"{sink.url}/ok", body={"in": self.canaries["input"]}),
-            node("f", "form", fields=[{"name": "note", "max_length": size}], actions=[{"id": "go"}]),
+            node(
+                "f", "form", fields=[{"name": "note", "max_length": size}], actions=[{"id": "go"}]
+            ),
         )
         last = node("c", "webhook", url=f"{sink.url}/fail", retry={"max_attempts": 1})
         text["nodes"].append(last)
@@ -152,28 +152,6 @@ def busy_reader(data: Path) -> Generator[None]:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM event").fetchone()
         yield
-
-
-def erasures_told(data: Path) -> int:
-    """Count the erasures that are durable, read from the file past the service."""
-    with closing(sqlite3.connect(f"file:{data / JOURNAL_FILE}?mode=ro", uri=True)) as db:
-        return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
-
-
-def asked_beside(client: Client, **named: Any) -> tuple[threading.Thread, list[Reply]]:
-    """Ask for an erasure on a thread; its answer comes into the list."""
-    replies: list[Reply] = []
-
-    def call() -> None:
-        try:
-            replies.append(ask(client, **named))
-        except OSError:
-            # The service was killed.
-            return
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, replies
 
 
 def test_the_answer_waits_for_whoever_keeps_the_bytes_in_the_log(tmp_path: Path) -> None:

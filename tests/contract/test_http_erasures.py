@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from refold.engine.component import is_list, is_object
 from tests.support.erasure_kit import ERASED, ask, erase
 from tests.support.http_kit import (
     create,
@@ -89,9 +89,7 @@ def test_every_body_of_a_run_reads_erased_and_its_structure_stays(
     wanted["logs"] = [{**log, "output": ERASED} for log in made["logs"]]
     assert shown(client, made["id"]) == wanted
     after = client.get(f"/workflows/runs/{made['id']}/events").json["data"]
-    assert after == [
-        {**event, "body": ERASED if event["payload"] else None} for event in before
-    ]
+    assert after == [{**event, "body": ERASED if event["payload"] else None} for event in before]
     (said,) = answered["erasures"]
     assert said > positions[-1]
 
@@ -108,9 +106,7 @@ def test_a_second_request_finds_nothing_more_to_erase(client: Client) -> None:
     assert (again["streams"], again["erasures"]) == ([], [])
 
 
-def test_one_erasure_reaches_every_run_that_shows_the_body(
-    client: Client, sink: Endpoint
-) -> None:
+def test_one_erasure_reaches_every_run_that_shows_the_body(client: Client, sink: Endpoint) -> None:
     """Originals and forks alike, from whichever of them it begins; the answer names them all."""
     workflow = create(client, failing(sink))
     root = run(client, workflow, {"name": "ada"})["id"]
@@ -195,9 +191,9 @@ def test_every_route_that_shows_a_run_reads_on(client: Client, sink: Endpoint) -
 
 def _without(value: Any, run_id: str) -> Any:
     """Leave out what an answer says of another run."""
-    if isinstance(value, list):
+    if is_list(value):
         return [_without(part, run_id) for part in value]
-    if not isinstance(value, dict):
+    if not is_object(value):
         return value
     if run_id in (value.get("id"), value.get("execution_id")):
         return None
@@ -389,5 +385,3 @@ def test_what_was_deleted_no_longer_names_who_made_it(client: Client) -> None:
     answered = erase(client, subject="me")
     assert [loss["stream"] for loss in answered["streams"]] == [made["id"]]
     assert answered["kept"] == []
-
-

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from refold.engine.component import is_list, is_object
 from refold.projections.built_in import BUILT_IN
 from refold.projections.views_file import digest_live
 from tests.support.erasure_kit import ERASED, ask
@@ -26,6 +27,16 @@ from tests.support.travel_load import POSITION, Mover, World, prepare
 
 ACTS = {"dev": 120, "ci": 300, "full": 3000}
 ERASURES = {"dev": 12, "ci": 30, "full": 200}
+
+DATA = ("body", "edges", "nodes", "output", "trigger_payload")
+"""What users wrote, however it looks."""
+LOST_OF_WORKFLOW = (
+    "authorization",
+    "description",
+    "schedule_type",
+    "schedule_value",
+    "webhook_url",
+)
 
 
 def _answer(hit: Hit) -> tuple[int, object]:
@@ -51,7 +62,8 @@ class Bodies:
             self.of_event[entry["id"]] = body_at
             self.streams[position] = stream
             if entry["type"] == "run.requested":
-                self.payload[stream] = self.payload.get(facts["payload_run"], body_at)
+                inherited = str(facts["payload_run"])
+                self.payload[stream] = self.payload[inherited] if inherited else body_at
             elif entry["type"] in ("run.failed", "run.cancelled"):
                 self.message[stream] = body_at
             elif entry["type"] == "workflow.defined":
@@ -59,33 +71,29 @@ class Bodies:
 
     def after(self, value: Any, gone: set[int]) -> Any:
         """Replace in an answer what is gone."""
-        if isinstance(value, list):
+        if is_list(value):
             return [self.after(part, gone) for part in value]
-        if not isinstance(value, dict):
+        if not is_object(value):
             return value
-        if "execution_id" in value:
-            log = {k: self.after(v, gone) if k == "workflow" else v for k, v in value.items()}
-            is_gone = self.of_event[value["id"].removeprefix("fl_log_")] in gone
-            return {**log, "output": ERASED} if is_gone else log
         if "leaf" in value:
             return {**value, "body": ERASED} if self.of_event[value["id"]] in gone else value
-        if "webhook_url" in value and self.definition[value["id"], value["version"]] in gone:
-            made = {**value, "name": "(erased)", "description": None, "schedule_type": None}
-            made |= {"schedule_value": None, "webhook_url": None, "authorization": None}
-            made |= {name: [] for name in ("nodes", "edges") if name in value}
-            made |= {"runs": self.after(value["runs"], gone)} if "runs" in value else {}
-            return {**made, "erased": True}
-        if "created_by" in value:
-            # Of which workflow it is stands in the path alone.
-            return {k: self.after(v, gone) for k, v in value.items()}
-        if "trigger_payload" in value:
-            made = {k: self.after(v, gone) for k, v in value.items() if k != "trigger_payload"}
-            is_gone = self.payload[value["id"]] in gone
-            made["trigger_payload"] = ERASED if is_gone else value["trigger_payload"]
+        made = {
+            name: part if name in DATA else self.after(part, gone) for name, part in value.items()
+        }
+        if "execution_id" in value:
+            if self.of_event[value["id"].removeprefix("fl_log_")] in gone:
+                made["output"] = ERASED
+        elif "webhook_url" in value:
+            if self.definition[value["id"], value["version"]] in gone:
+                made |= dict.fromkeys(LOST_OF_WORKFLOW)
+                made |= {"name": "(erased)", "erased": True}
+                made |= {name: [] for name in ("nodes", "edges") if name in value}
+        elif "trigger_payload" in value:
+            if self.payload[value["id"]] in gone:
+                made["trigger_payload"] = ERASED
             if value["error_message"] is not None and self.message[value["id"]] in gone:
                 made["error_message"] = "(erased)"
-            return made
-        return {name: self.after(part, gone) for name, part in value.items()}
+        return made
 
 
 def _paths(world: World) -> list[str]:
@@ -118,11 +126,10 @@ def _erase_some(
     done = 0
     for _ in range(total):
         kind = dice.choices(("run", "workflow", "subject"), (8, 2, 1))[0]
-        name = {
-            "run": lambda: dice.choice(world.runs),
-            "workflow": lambda: dice.choice(world.short_lived or ["fl_none"]),
-            "subject": lambda: "ben",
-        }[kind]()
+        name = "ben"
+        if kind != "subject":
+            names = world.runs if kind == "run" else world.short_lived
+            name = dice.choice(names or ["fl_none"])
         reply = ask(clients[0], **{kind: name})
         assert reply.status in (200, 404, 409), reply.body
         if reply.status == 200:

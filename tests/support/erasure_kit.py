@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +50,25 @@ def traces(directory: Path, *canaries: str) -> dict[str, int]:
         if total:
             found[str(path.relative_to(directory))] = total
     return found
+
+
+def erasures_told(data: Path) -> int:
+    """Count the erasures that are durable, read from the file past the service."""
+    with closing(sqlite3.connect(f"file:{data / 'journal.db'}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
+
+
+def asked_beside(client: Client, **named: Any) -> tuple[threading.Thread, list[Reply]]:
+    """Ask for an erasure on a thread; its answer comes into the list."""
+    replies: list[Reply] = []
+
+    def call() -> None:
+        try:
+            replies.append(ask(client, **named))
+        except OSError:
+            # The service was killed.
+            return
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread, replies
