@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,27 @@ from refold.engine.errors import StateError
 from refold.engine.forgetting import Forgetting, Forgotten
 from refold.engine.runs import Runs
 from refold.engine.sealing import Sealer
-from refold.engine.workflows import Workflows
+from refold.engine.workflows import WorkflowBody, Workflows, WorkflowText
 from refold.journal import events as e
 from refold.journal.actors import Pseudonyms
+from refold.journal.envelope import Recorded
 from refold.journal.events import PayloadErased
-from refold.journal.journal import NewEvent
+from refold.journal.journal import Commit, NewEvent
 from refold.journal.sqlite_store import SqliteJournal
 from tests.support.erasure_kit import ERASED, asked_beside, erase, erasures_told
-from tests.support.http_kit import create, run
+from tests.support.http_kit import create, quick, run
 from tests.support.journal_kit import KEY, META, NEW_IDS, commit, completed, requested, write
 from tests.support.journal_kit import started as body
-from tests.support.projection_kit import defined
+from tests.support.projection_kit import defined, succeeded
 from tests.support.service import chain, node, running
 from tests.support.views_kit import WORKFLOW, served
 
 ADA = Pseudonyms(KEY).actor(META.tenant, "ada")
 PARENT, CHILD, FORK = (f"fl_run_{letter * 26}" for letter in "pcf")
 BODIES_EACH = 4
+PAYLOAD_AT = 3
 ITEMS = 700
+KINDS_OF_CHILD: list[tuple[forgetting.Kind, str]] = [("run", CHILD), ("subject", "ada")]
 
 
 @asynccontextmanager
@@ -141,6 +144,103 @@ def test_an_unfinished_rerun_keeps_what_it_reads(tmp_path: Path) -> None:
             assert all(there.erased == 0 for there in standing.values())
 
     asyncio.run(main())
+
+
+def test_a_rerun_that_begins_in_between_stops_an_erasure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal decides which came first; what the rerun reads stays, and the rest can wait."""
+    monkeypatch.setattr(forgetting, "ERASED_MAX", 1)
+
+    async def main() -> None:
+        async with room(tmp_path) as (journal, found):
+            await fill(journal)
+            facts = msgspec.structs.replace(requested(WORKFLOW).facts, payload_run=PARENT)
+            late = "fl_run_" + "l" * 26
+            begun: list[asyncio.Task[Any]] = []
+
+            def begin(events: Sequence[Recorded]) -> None:
+                if not begun and any(is_erasure(event.facts) for event in events):
+                    first = NewEvent(NEW_IDS.new(), facts, b"{}")
+                    payload = (PAYLOAD_AT,)
+                    made = Commit([write(late, 0, first)], needs=payload)
+                    begun.append(asyncio.create_task(journal.append(made)))
+
+            stop = journal.subscribe(begin)
+            with pytest.raises(StateError, match=f"in use by {late}"):
+                await found.forget(META, "run", PARENT, "asked", is_rehearsal=False)
+            await begun[0]
+            stop()
+            assert PAYLOAD_AT in (await journal.standing_in([PARENT]))[PARENT].sizes
+            await journal.append(commit(write(late, 1, completed())))
+            told = await found.forget(META, "run", PARENT, "asked", is_rehearsal=False)
+            assert (told.gone_before, told.is_complete) == (1, True)
+            assert (await journal.standing_in([PARENT]))[PARENT].sizes == {}
+
+    asyncio.run(main())
+
+
+def test_an_erased_definition_is_not_kept_in_memory(tmp_path: Path) -> None:
+    """What was compiled before is forgotten with what it was compiled from."""
+
+    async def main() -> None:
+        async with room(tmp_path) as (journal, found):
+            text = quick()
+            said = WorkflowText(name="w", nodes=text["nodes"], edges=text["edges"])
+            made = WorkflowBody("me", said, "")
+            first = NewEvent(NEW_IDS.new(), defined(1), msgspec.json.encode(made))
+            gone = NewEvent(NEW_IDS.new(), e.WorkflowDeleted(), b"{}")
+            await journal.append(commit(write(WORKFLOW, 0, first, gone)))
+            workflows = Workflows(journal, Sealer(KEY))
+            state = await workflows.find(META.tenant, WORKFLOW, deleted_too=True)
+            await workflows.definition(state, 1)
+            await found.forget(META, "workflow", WORKFLOW, "asked", is_rehearsal=False)
+            with pytest.raises(StateError) as caught:
+                await workflows.definition(state, 1)
+            assert caught.value.code == "payload_erased"
+
+    asyncio.run(main())
+
+
+def test_a_child_stays_until_its_parent_has_its_result(tmp_path: Path) -> None:
+    """A parent that goes on, and has not noted yet what its child came to, will read it there."""
+    begun = e.NodeStarted(
+        attempt=1,
+        component="trigger_workflow",
+        effect_key="",
+        iteration="",
+        node="s",
+        started_at=1,
+    )
+    asked = e.ChildRequested(
+        child=CHILD, iteration="", node="s", waits=1, workflow=WORKFLOW, workflow_version=1
+    )
+    noted = e.ChildEnded(child=CHILD, iteration="", node="s", status="completed")
+
+    async def main() -> None:
+        async with room(tmp_path) as (journal, found):
+            first = NewEvent(NEW_IDS.new(), defined(1), b"{}")
+            await journal.append(commit(write(WORKFLOW, 0, first)))
+            said = [requested(WORKFLOW), event(begun), event(asked)]
+            await journal.append(commit(write(PARENT, 0, *said)))
+            facts = msgspec.structs.replace(
+                requested(WORKFLOW).facts, parent_run=PARENT, parent_node="s"
+            )
+            own = NewEvent(NEW_IDS.new(), facts, b"{}", ADA)
+            await journal.append(commit(write(CHILD, 0, own, completed())))
+            for kind, name in KINDS_OF_CHILD:
+                with pytest.raises(StateError, match=f"in use by {PARENT}"):
+                    await found.forget(META, kind, name, "asked", is_rehearsal=False)
+            await journal.append(commit(write(PARENT, 3, event(noted), event(succeeded("s")))))
+            told = await found.forget(META, "run", CHILD, "asked", is_rehearsal=False)
+            assert len(told.erasures) == 1
+
+    asyncio.run(main())
+
+
+def event(facts: e.Facts) -> NewEvent:
+    """Make an event without a body."""
+    return NewEvent(NEW_IDS.new(), facts)
 
 
 def test_a_reader_that_stays_is_told_of(tmp_path: Path) -> None:
