@@ -11,6 +11,7 @@ from . import health_routes as health
 from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
+from .erasure_endpoints import ERASURE_ENDPOINTS
 from .insight_endpoints import INSIGHT_ENDPOINTS
 from .metric_endpoints import METRIC_ENDPOINTS, metric_endpoints
 from .projection_endpoints import PROJECTION_ENDPOINTS
@@ -30,6 +31,7 @@ ENDPOINTS: Final = (
     *AUTHORIZATION_ENDPOINTS,
     *SUBSCRIPTION_ENDPOINTS,
     *PROJECTION_ENDPOINTS,
+    *ERASURE_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

@@ -23,6 +23,7 @@ from ..engine.engine import Engine
 from ..engine.execution import Services
 from ..engine.fan_out import FanOut
 from ..engine.fault_text import log_loop_fault
+from ..engine.forgetting import Forgetting
 from ..engine.limits import Limits
 from ..engine.mailer import Mailer
 from ..engine.node_trials import NodeTrials
@@ -187,6 +188,7 @@ async def assemble(
         authoring = Authoring(journal, clock, ids, pseudonyms, sealer, limits, workflows, grants)
         runs = Runs(journal, workflows)
         requests = RunRequests(ids, pseudonyms)
+        forgetting = Forgetting(journal, secrets.erasures, runs, workflows, views, pseudonyms)
         starts = Starts(journal, ids, requests, workflows, runs)
         timers, lent = LoopTimers(clock), Secrets(secrets.vault)
         services = Services(
@@ -207,6 +209,7 @@ async def assemble(
                     runs=runs,
                     starts=starts,
                     fan_out=FanOut(journal, views, requests, workflows),
+                    forgetting=forgetting,
                     engine=engine,
                     node_trials=NodeTrials(services),
                     scheduler=Scheduler(parts),

@@ -85,6 +85,10 @@ class Workflow(Struct, frozen=True, kw_only=True):
     updated_at: Time
     authorization: Authorization | None = None
     runs: list[Run] | UnsetType = UNSET
+    erased: Annotated[
+        Literal[True] | UnsetType,
+        Meta(description="There where the definition was erased: its name reads `(erased)`."),
+    ] = UNSET
 
 
 class Run(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ from .journal import (
     Metadata,
     NewEvent,
     RequestKey,
+    Standing,
     StreamWrite,
     Subscriber,
 )
@@ -55,11 +56,16 @@ from .sqlite_reader import (
     POSITION_AT,
     REQUEST,
     STREAM,
+    TAGGED,
     Reader,
     bodies_of,
     bodies_statements,
     events_of,
     holds_of,
+    standing_in_statements,
+    standing_of,
+    standing_statements,
+    unfinished_statements,
 )
 from .sqlite_writer import Results, Writer
 from .subscriptions import Subscriptions
@@ -92,6 +98,8 @@ class SqliteJournal:
         self._delivered = 0
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for as many appends to be delivered."""
+        self._scrubbing: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for as many erasures to be gone from the log."""
         self._room = asyncio.Event()
         self._room.set()
         self._head = writer.position
@@ -153,11 +161,8 @@ class SqliteJournal:
             self._head = events[-1].position
             self.figures.committed(events)
             self._subscriptions.notify(events)
-        settled = [waits for waits in self._settling if waits[0] <= self._delivered]
-        for waits in settled:
-            self._settling.remove(waits)
-            if not waits[1].done():
-                waits[1].set_result(None)
+        _settle(self._settling, self._delivered)
+        _settle(self._scrubbing, self._writer.scrubbed)
         for future, result in results:
             if future.done():
                 continue
@@ -182,6 +187,40 @@ class SqliteJournal:
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(await self._read(statement, page)))
         return found
+
+    async def standing(self, positions: Sequence[int]) -> dict[int, int]:
+        """Return which of these positions hold bodies of their own, and their bytes."""
+        found: dict[int, int] = {}
+        for statement, page in standing_statements(positions):
+            found.update((row[0], row[1]) for row in await self._read(statement, page))
+        return found
+
+    async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
+        """Return where the bodies of streams' own events stand; one without any is missing."""
+        found: dict[str, Standing] = {}
+        for statement, page in standing_in_statements(streams):
+            found.update(standing_of(await self._read(statement, page)))
+        return found
+
+    async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position whose unerased bodies have this data subject."""
+        return events_of(await self._read(TAGGED, (subject, after, limit)))
+
+    async def unfinished(self, runs: Sequence[str]) -> list[str]:
+        """Return those of these runs that have begun and not ended."""
+        found: list[str] = []
+        for statement, page in unfinished_statements(runs):
+            found.extend(row[0] for row in await self._read(statement, page))
+        return found
+
+    async def erased_from_files(self, seconds: float) -> bool:
+        """Wait until no file holds what was erased so far; False if a reader keeps it there."""
+        wanted = self._writer.erasures
+        if self._writer.scrubbed < wanted:
+            scrubbed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._scrubbing.append((wanted, scrubbed))
+            await asyncio.wait((scrubbed,), timeout=seconds)
+        return self._writer.scrubbed >= wanted
 
     async def position_at(self, at_us: int) -> int | None:
         """Return the newest position that was committed by a time, None if it has not come."""
@@ -235,6 +274,14 @@ class SqliteJournal:
             if self._closed:
                 raise StoreClosedError("the journal is closed") from error
             raise
+
+
+def _settle(waiting: list[tuple[int, asyncio.Future[None]]], reached: int) -> None:
+    """Wake those who wait for no more than what is reached."""
+    for waits in [waits for waits in waiting if waits[0] <= reached or waits[1].done()]:
+        waiting.remove(waits)
+        if not waits[1].done():
+            waits[1].set_result(None)
 
 
 @asynccontextmanager

@@ -140,8 +140,10 @@ class Writer:
             ).fetchone()[0]
         )
         self._writable = True
-        self._scrub_at: float | None = None
+        # A crash may have left what was erased in the log, and a reader kept it there at the start.
+        self._scrub_at: float | None = time.monotonic()
         """When the log is to be emptied, in seconds of the monotonic clock."""
+        self._erasures, self._scrubbed = 1, 0
         self._queue: SimpleQueue[tuple[Token, Commit] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
@@ -154,6 +156,16 @@ class Writer:
     def position(self) -> int:
         """The newest durable position."""
         return self._position
+
+    @property
+    def erasures(self) -> int:
+        """How many groups have erased something, and the start, after which it is not known."""
+        return self._erasures
+
+    @property
+    def scrubbed(self) -> int:
+        """How many of the `erasures` left nothing in the log; told by an empty delivery."""
+        return self._scrubbed
 
     def start(self) -> None:
         """Begin to take appends."""
@@ -216,6 +228,9 @@ class Writer:
         except sqlite3.Error:
             emptied = False
         self._scrub_at = None if emptied else time.monotonic() + PROBE_SECONDS
+        if emptied:
+            self._scrubbed = self._erasures
+            self._deliver((), self._writable)
 
     def _try_again(self) -> None:
         try:
@@ -273,8 +288,10 @@ class Writer:
             ended = time.perf_counter()
             self.figures.groups.observe(ended - began)
             self.figures.syncs.observe(ended - decided)
-        if erases and self._scrub_at is None:
-            self._scrub_at = time.monotonic() + SCRUB_SECONDS
+        if erases:
+            self._erasures += 1
+            if self._scrub_at is None:
+                self._scrub_at = time.monotonic() + SCRUB_SECONDS
         return results
 
     def _insert(self, made: Sequenced) -> None:

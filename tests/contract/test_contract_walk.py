@@ -25,7 +25,6 @@ VAULT_READ, VAULT_WRITE, JOURNAL = "vault:read", "vault:write", "journal:read"
 LEFT_OUT = {
     "/journal/…": "the auditors' routes over the whole journal are an issue of their own",
     "/projections/…/rebuild": "rebuilding views by HTTP is an issue of its own",
-    "erasure": "has no route in the contract's tables yet; the journal can erase",
     "REFOLD_DATABASE_URL": "a journal in another database is an issue of its own",
     "too_many_requests": "nothing limits how often a client calls; what is too much at once is 503",
 }
@@ -91,6 +90,9 @@ ROUTES: list[Row] = [
      lambda w: Given({}, w.grant())),
     ("DELETE", "/workflows/authorization/{authorizationId}", WRITE, 204, "",
      lambda w: Given(w.authorization())),
+    # §4.15
+    ("POST", "/journal/erasures", "admin", 200, "Erasure",
+     lambda w: Given({}, {"run": w.ended()["runId"]})),
     # The service
     ("GET", "/healthz", "", 200, "", lambda w: Given()),
     ("GET", "/readyz", "", 200, "", lambda w: Given()),
@@ -124,6 +126,7 @@ FIELDS = {
     "Lineage": "runs succeeded",
     "Diff": "first_divergence nodes",
     "Projections": "head data",
+    "Erasure": "complete erased streams runs out_of_reach",
     "Empty": "",
 }
 """What an answer has at least; an array has it in each of its elements."""
@@ -358,8 +361,3 @@ def test_what_is_left_out_is_not_there_yet(client: Client, path: str) -> None:
     """What has come must be walked through."""
     assert client.get(path.replace("…", "x")).status == 404
     assert client.get(path.replace("/…", "")).status == 404
-
-
-def test_no_route_erases_yet(document: Any) -> None:
-    """The journal can; the contract has no route for it in its tables."""
-    assert not [path for path in document["paths"] if "eras" in path]
