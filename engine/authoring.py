@@ -186,8 +186,8 @@ class Authoring:
         async def attempt() -> None:
             state = await self._workflows.find(caller.tenant, workflow_id)
             body = _encode({"by": caller.subject})
-            event = NewEvent(self._ids.new(), e.WorkflowDeleted(), body)
             meta = caller.metadata(self._pseudonyms)
+            event = NewEvent(self._ids.new(), e.WorkflowDeleted(), body, meta.actor)
             write = StreamWrite(workflow_id, state.version, [event], meta)
             try:
                 await self._journal.append(Commit([write], unused=[workflow_id]))
@@ -242,8 +242,8 @@ class Authoring:
         )
         sealed = self._sealer.seal(seen.workflow_id, token) if token else ""
         body = _encode(WorkflowBody(caller.subject, text, sealed))
-        event = NewEvent(self._ids.new(), facts, body)
         meta = caller.metadata(self._pseudonyms)
+        event = NewEvent(self._ids.new(), facts, body, meta.actor)
         return StreamWrite(seen.workflow_id, seen.version, [event], meta)
 
 

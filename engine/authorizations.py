@@ -121,9 +121,11 @@ class Authorizations:
             item_version=1,
         )
 
+        meta = caller.metadata(self._pseudonyms)
+
         def event(ciphertext: str) -> NewEvent:
             body = AuthorizationBody(caller.subject, wanted.provider, wanted.email, ciphertext)
-            return NewEvent(self._ids.new(), facts, _encode(body))
+            return NewEvent(self._ids.new(), facts, _encode(body), meta.actor)
 
         return await self._sealed.define(
             stream=self._ids.new(PREFIX),
@@ -131,7 +133,7 @@ class Authorizations:
             item_version=1,
             text=_encode(wanted.grant).decode(),
             event=event,
-            meta=caller.metadata(self._pseudonyms),
+            meta=meta,
             request=request,
         )
 
@@ -168,12 +170,13 @@ class Authorizations:
         async def attempt() -> None:
             state = await self.find(caller.tenant, authorization_id)
             body = _encode({"by": caller.subject})
+            meta = caller.metadata(self._pseudonyms)
             try:
                 await self._sealed.delete(
                     stream=authorization_id,
                     version=state.version,
-                    event=NewEvent(self._ids.new(), e.AuthorizationDeleted(), body),
-                    meta=caller.metadata(self._pseudonyms),
+                    event=NewEvent(self._ids.new(), e.AuthorizationDeleted(), body, meta.actor),
+                    meta=meta,
                     keys=[state.key_at],
                     unused=[authorization_id],
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from .component import EffectNode, Json, NodeError, Outcome
 from .definition import Step
 from .fault_text import fault_text
 from .outbound import OutboundResponse
+from .run_figures import CUT_OFF, RunFigures
 from .secret_search import SecretSearch, SecretSearches, masked_result
 from .secret_source import SecretSource, SecretsUnavailableError, TenantSecrets
 from .secrets import ROOT, RevealingVault
@@ -95,6 +97,7 @@ class Calls:
         secrets: Secrets,
         lend: Callable[[str, float], EffectCall],
         seconds_max: float,
+        figures: RunFigures,
     ) -> None:
         """`lend` makes what a node gets, of its effect key and its time limit in seconds."""
         self._run_id = run_id
@@ -102,6 +105,7 @@ class Calls:
         self._secrets = secrets
         self._lend = lend
         self._seconds_max = seconds_max
+        self._figures = figures
         self.wake: Callable[[], None] = _nobody_waits
         """Called whenever there is a result to take."""
         self._planned: list[PlannedCall] = []
@@ -148,6 +152,18 @@ class Calls:
         self._tasks.clear()
 
     async def _perform(self, call: PlannedCall) -> None:
+        figures, began, code = self._figures, time.perf_counter(), CUT_OFF
+        figures.calls_open += 1
+        try:
+            result = await self._result_of(call)
+            code = "" if isinstance(result, Outcome) else result.code
+        finally:
+            figures.calls_open -= 1
+            figures.called(call.step.component, code, time.perf_counter() - began)
+        self._results.append((call.place, result))
+        self.wake()
+
+    async def _result_of(self, call: PlannedCall) -> Result:
         step = call.step
         node = step.run
         assert isinstance(node, EffectNode)
@@ -168,8 +184,7 @@ class Calls:
             result = error
         except Exception as error:
             result = unexpected(self._run_id, step.node, error)
-        self._results.append((call.place, masked_result(result, search)))
-        self.wake()
+        return masked_result(result, search)
 
 
 def _nobody_waits() -> None:

@@ -25,6 +25,8 @@ from .definition import Definition
 from .errors import BusyError, EngineError, StateError
 from .execution import Execution, Services
 from .fault_text import fault_text
+from .limits import Limits
+from .log_context import REQUEST, RUN
 from .memory import Memory, recall
 from .requests import Request
 from .run_requests import RunRequests, Started
@@ -57,6 +59,9 @@ class Engine:
             services.journal, workflows, runs, requests, pseudonyms, services.limits, self
         )
         """The runs that other runs started."""
+        self.limits: Final[Limits] = services.limits
+        self.figures: Final = services.figures
+        services.journal.subscribe(self.figures.follow)
         self._admission = Admission(services.limits)
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -77,6 +82,21 @@ class Engine:
     def waiting_total(self) -> int:
         """How many accepted runs wait for a place."""
         return self._admission.waiting_total
+
+    @property
+    def parked_total(self) -> int:
+        """How many unfinished runs rest until a time, a person or a child."""
+        return len(self._parked)
+
+    @property
+    def paused_total(self) -> int:
+        """How many of them only people can carry on."""
+        return len(self._paused)
+
+    @property
+    def unfinished_total(self) -> int:
+        """How many accepted runs have not ended."""
+        return len(self._unfinished)
 
     @property
     def watched_total(self) -> int:
@@ -186,6 +206,9 @@ class Engine:
     async def _carry(self, place: Place, started: Started | None) -> None:
         """Carry one run on until it ends or is parked, and give its place to the next."""
         run_id = place.run_id
+        # The task was made by a request, or at the end of another run.
+        RUN.set(run_id)
+        REQUEST.set("")
         execution: Execution | None = None
         is_ended = False
         due: int | None = None
@@ -196,12 +219,15 @@ class Engine:
             else:
                 # Of a run found at a start, whose it is becomes known only here.
                 place = Place(run_id, execution.state.tenant, place.workflow)
+                REQUEST.set(execution.state.corr)
                 self._active[run_id] = execution
                 self._hand_over(run_id, execution)
                 if self._is_stopping:
                     execution.halt()
                 due = await execution.run()
                 is_ended = execution.state.is_ended
+                if is_ended:
+                    self.figures.ended(execution.state)
             self._setbacks.pop(run_id, None)
         except StoreClosedError:
             _log.info("run %s: the journal is closed; it continues at the next start", run_id)

@@ -54,17 +54,56 @@ class Erasures:
             JournalError: see `Journal.append`.
         """
         async with self._turn:
-            there = sorted(await self._journal.read_bodies(positions))
+            there = sorted(await self._journal.standing(positions))
             if not there and not said:
                 return await self._journal.append(build())
-            for _ in range(ATTEMPTS_MAX - 1):
-                try:
-                    return await self._attempt(build(), there, target, reason, meta, said)
-                except ConflictError as error:
-                    if error.stream != ids.SYS:
-                        raise
-                    self._sys_version = error.actual
-            return await self._attempt(build(), there, target, reason, meta, said)
+            return await self._agree(build, there, target, reason, meta, said)
+
+    async def erase(
+        self,
+        positions: Sequence[int],
+        *,
+        target: str,
+        reason: str,
+        meta: Metadata,
+        unused: Sequence[str] = (),
+    ) -> tuple[int, Sequence[int]]:
+        """Erase bodies and nothing else, while nothing holds the resources of `unused`.
+
+        Returns the position of the event that says so and those of the bodies; 0 and none where
+        all of them were gone already.
+
+        Raises:
+            ResourceInUseError: something holds a resource.
+            JournalError: see `Journal.append`.
+        """
+        async with self._turn:
+            there = sorted(await self._journal.standing(positions))
+            if not there:
+                return 0, ()
+            made = await self._agree(
+                lambda: Commit([], unused=unused), there, target, reason, meta, ()
+            )
+            return made.events[0].position, there
+
+    async def _agree(
+        self,
+        build: Callable[[], Commit],
+        there: Sequence[int],
+        target: str,
+        reason: str,
+        meta: Metadata,
+        said: Sequence[NewEvent],
+    ) -> Appended:
+        """Append at whatever version `sys` is."""
+        for _ in range(ATTEMPTS_MAX - 1):
+            try:
+                return await self._attempt(build(), there, target, reason, meta, said)
+            except ConflictError as error:
+                if error.stream != ids.SYS:
+                    raise
+                self._sys_version = error.actual
+        return await self._attempt(build(), there, target, reason, meta, said)
 
     async def _attempt(
         self,

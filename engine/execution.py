@@ -29,6 +29,7 @@ from .memory import Memory
 from .policy import SECOND_US
 from .progress import Progress
 from .requests import AnswerRequest, Inbox
+from .run_figures import RunFigures
 from .timers import Timers
 from .transcript import EVENTS_PER_COMMIT_MAX, Snapshot, Transcript
 
@@ -48,6 +49,7 @@ class Services(msgspec.Struct, frozen=True):
     secrets: Secrets
     mailer: Any = None
     authorizations: Any = None
+    figures: RunFigures = msgspec.field(default_factory=RunFigures)
 
 
 class Execution:
@@ -77,6 +79,7 @@ class Execution:
             services.secrets,
             self._lend,
             services.limits.node_seconds_max,
+            services.figures,
         )
         self._calls.wake = self._wake.set
         self._progress = Progress(
@@ -160,12 +163,11 @@ class Execution:
         for a run that is over.
         """
         if self.state.status == "pending":
-            self._transcript.note(
-                e.RunStarted(
-                    limit_us=int(self._limits.run_seconds_max * SECOND_US),
-                    started_at=self._services.clock.now_us(),
-                )
-            )
+            now = self._services.clock.now_us()
+            limit_us = int(self._limits.run_seconds_max * SECOND_US)
+            self._transcript.note(e.RunStarted(limit_us=limit_us, started_at=now))
+            delay_us = max(0, now - self.state.created_at)
+            self._services.figures.start_delays.observe(delay_us / SECOND_US)
         await self._take_stop_requests()
         self._take_limits()
         if self._progress.is_halting:

@@ -17,6 +17,8 @@ from ..projections.workflow_state import WorkflowState
 from .caller import Caller
 from .runs import RunRequestBody
 
+PERSONAL = frozenset({"execute", "sync", "event", "rerun", "resume"})
+"""The origins of runs that somebody with a token asked for, who is the subject of the data."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,8 +55,9 @@ class RunRequests:
         """
         inherited = facts.payload_run != ""
         body = _encode(RunRequestBody(caller.subject, None if inherited else payload))
-        first = NewEvent(self._ids.new(), facts, body)
         meta = caller.metadata(self._pseudonyms)
+        subject = meta.actor if facts.origin in PERSONAL else None
+        first = NewEvent(self._ids.new(), facts, body, subject)
         return StreamWrite(self._ids.new(ids.RUN), 0, [first, *copies], meta)
 
 

@@ -130,7 +130,8 @@ class Starts:
                 original_version=original.version,
                 payload_run=original.origin.payload_run or original.run_id,
             )
-            return await self._begin(caller, state, facts, payload, request)
+            needs = [await self._runs.payload_at(original)]
+            return await self._begin(caller, state, facts, payload, request, needs=needs)
 
         return await until_no_conflict(attempt)
 
@@ -144,6 +145,9 @@ class Starts:
         """
         original = await self._runs.find(caller.tenant, run_id)
         made = await self._cut(original, node, which, allow_completed=allow_completed)
+        needs = await self._needs(original.state, made.cut.kept)
+        if len(await self._journal.standing(needs)) < len(set(needs)):
+            raise StateError("payload_erased", "What the new run would need was erased.")
         return Plan(made.cut.kept, made.cut.executed, which)
 
     async def resume(
@@ -189,7 +193,10 @@ class Starts:
                 payload_run=original.state.origin.payload_run or original.state.run_id,
                 replayed_total=len(replays),
             )
-            started = await self._begin(caller, made.state, facts, payload, request, replays)
+            needs = await self._needs(original.state, made.cut.kept)
+            started = await self._begin(
+                caller, made.state, facts, payload, request, replays, needs=needs
+            )
             return msgspec.structs.replace(started, outputs=outputs)
 
         return await until_no_conflict(attempt)
@@ -255,6 +262,11 @@ class Starts:
         check_compatible(old.graph, new.graph, new.components, made, run)
         return msgspec.structs.replace(made, executed=reachable(new.graph, run, made.kept))
 
+    async def _needs(self, state: RunState, kept: Sequence[str]) -> list[int]:
+        """Return the positions of the bodies without which a resume can't go on."""
+        outputs = [state.nodes[node].body_at for node in kept]
+        return [await self._runs.payload_at(state), *outputs]
+
     async def _kept_outputs(self, state: RunState, kept: Sequence[str]) -> dict[str, Any]:
         """Read what the kept nodes passed on, which the nodes after them need.
 
@@ -277,13 +289,18 @@ class Starts:
         payload: dict[str, Any],
         request: RequestKey | None,
         replays: Sequence[Recorded] = (),
+        *,
+        needs: Sequence[int] = (),
     ) -> Started:
+        """Append a run's beginning; `needs` are the bodies of others that it was decided by."""
         copies = [
             replayed(event, self._ids.new()) for event in islice(replays, _FIRST_REPLAYED_MAX)
         ]
         write = self._requests.write(caller, facts, payload, copies)
         guard = (state.workflow_id, state.version)
-        appended = await self._journal.append(Commit([write], guards=[guard], request=request))
+        appended = await self._journal.append(
+            Commit([write], guards=[guard], request=request, needs=needs)
+        )
         return (
             _repeated(appended) if appended.repeated else accepted(appended.events, write, payload)
         )

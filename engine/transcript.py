@@ -94,14 +94,17 @@ class Transcript:
     async def flush(self, meta: Metadata | None = None) -> None:
         """Make everything noted durable, in commits of bounded size.
 
-        `meta` says who caused it; by default the run itself. A disk that refuses is asked again
-        until it gives in: the events are the same, so a repeat can't double them.
+        `meta` says who caused it, who is the subject of its bodies too; by default the run itself.
+        A disk that refuses is asked again until it gives in: the events are the same, so a repeat
+        can't double them.
 
         Raises:
             ConflictError: somebody else continues this run; let go of it.
         """
         while self._pending:
             events = self._pending[:EVENTS_PER_COMMIT_MAX]
+            if meta is not None:
+                events = [_of_subject(event, meta.actor) for event in events]
             write = StreamWrite(
                 self.state.run_id, self._durable, events, meta or self._own_metadata()
             )
@@ -153,3 +156,7 @@ class Transcript:
                 self._kept_bytes += len(new.body)
         if self._kept_bytes > KEPT_BYTES_MAX:
             self.snapshot = None
+
+
+def _of_subject(event: NewEvent, subject: str) -> NewEvent:
+    return event if event.body is None else msgspec.structs.replace(event, subject=subject)

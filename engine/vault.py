@@ -192,12 +192,14 @@ class Vault:
 
         async def attempt() -> None:
             state = (await self._find(caller.tenant, item_id)).state
-            event = NewEvent(self._ids.new(), e.VaultDeleted(), _encode({"by": caller.subject}))
+            meta = caller.metadata(self._pseudonyms)
+            body = _encode({"by": caller.subject})
+            event = NewEvent(self._ids.new(), e.VaultDeleted(), body, meta.actor)
             await self._sealed.delete(
                 stream=item_id,
                 version=state.version,
                 event=event,
-                meta=caller.metadata(self._pseudonyms),
+                meta=meta,
                 keys=[state.key_at] if state.key_at else [],
             )
 
@@ -278,7 +280,7 @@ class Vault:
 
         def event(ciphertext: str) -> NewEvent:
             body = _encode(VaultBody(caller.subject, name, ciphertext))
-            return NewEvent(self._ids.new(), facts, body)
+            return NewEvent(self._ids.new(), facts, body, meta.actor)
 
         unused = [vault_name(facts.name_hash)]
         if before is not None and before.name == name:

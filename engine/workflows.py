@@ -16,6 +16,7 @@ import msgspec
 from ..journal import ids
 from ..journal.envelope import Recorded
 from ..journal.errors import ConflictError
+from ..journal.events import PayloadErased
 from ..journal.journal import LATEST, Journal
 from ..projections.workflow_state import WorkflowState, evolve, evolved, fold
 from .copying import read_whole
@@ -105,14 +106,24 @@ class Workflows:
 
         Raises:
             NotFoundError: there is no version of this number.
+            StateError: `payload_erased`.
+        """
+        body = await self.find_body(state, number)
+        if body is None:
+            raise StateError("payload_erased", "This version of the workflow was erased.")
+        return body
+
+    async def find_body(self, state: WorkflowState, number: int) -> WorkflowBody | None:
+        """Read one version, None if it was erased.
+
+        Raises:
+            NotFoundError: there is no version of this number.
         """
         if not 1 <= number <= len(state.versions):
             raise NotFoundError("version of the workflow")
         body_at = state.versions[number - 1].body_at
         bodies = await self._journal.read_bodies([body_at])
-        if body_at not in bodies:
-            raise StateError("payload_erased", "This version of the workflow was erased.")
-        return _decode_body(bodies[body_at].data)
+        return _decode_body(bodies[body_at].data) if body_at in bodies else None
 
     async def definition(self, state: WorkflowState, number: int) -> Definition:
         """Return one version, compiled."""
@@ -173,10 +184,17 @@ class Workflows:
 
     def _follow(self, events: Sequence[Recorded]) -> None:
         for event in events:
+            if isinstance(event.facts, PayloadErased) and ids.is_workflow(event.facts.target):
+                self._forget(event.facts.target)
             state = self._states.get(event.stream)
             if state is not None and event.version == state.version + 1:
                 # Who was given the state decides by what it said then, and guards its version.
                 self._states[event.stream] = evolved(state, event)
+
+    def _forget(self, workflow_id: str) -> None:
+        """Keep no definition in memory that stands nowhere else any more."""
+        for key in [key for key in self._definitions if key[0] == workflow_id]:
+            del self._definitions[key]
 
 
 def check_payload(definition: Definition, payload: dict[str, Any]) -> None:

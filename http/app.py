@@ -5,13 +5,17 @@ The order in which a request is judged: path and method, token, scope, size, the
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from ..engine.fault_text import fault_text
+from ..engine.log_context import REQUEST
 from ..journal.clock import IdSource
 from . import api_keys
 from .as_of import HEADER as POSITION
@@ -19,70 +23,116 @@ from .as_of import position_of, refuse_as_of
 from .auth import Authenticator, Principal, UnauthorizedError
 from .call import Answer, Call, answer
 from .endpoint import Endpoint
-from .endpoints import ENDPOINTS
 from .errors import RequestError, body_of, refusal_of
+from .request_figures import RouteFigures
 from .router import Router
 from .sending import send_answer, send_stream
 from .services import App
 
+_log = logging.getLogger("refold.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 Page = Callable[[], Awaitable[Answer]]
+
+
+class _Route(NamedTuple):
+    target: Endpoint | Page
+    figures: RouteFigures
 
 
 class Application:
     """What uvicorn calls."""
 
     def __init__(
-        self, app: App, authenticator: Authenticator, ids: IdSource, pages: Mapping[str, Page]
+        self,
+        app: App,
+        authenticator: Authenticator,
+        ids: IdSource,
+        endpoints: Sequence[Endpoint],
+        pages: Mapping[str, Page],
     ) -> None:
         """`pages` are documents without a token, made when they are first asked for."""
         self._app = app
         self._authenticator = authenticator
         self._ids = ids
         self._docs = f"{app.public_url}/docs"
-        routes: list[tuple[str, str, Endpoint | Page]] = [
-            *((endpoint.method, endpoint.path, endpoint) for endpoint in ENDPOINTS),
+        targets: list[tuple[str, str, Endpoint | Page]] = [
+            *((endpoint.method, endpoint.path, endpoint) for endpoint in endpoints),
             *(("GET", path, page) for path, page in pages.items()),
         ]
-        self._router = Router(routes)
+        self._router = Router(
+            (method, path, _Route(target, app.requests.route(method, path)))
+            for method, path, target in targets
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
+        began = time.perf_counter()
+        figures = self._app.requests
         headers: dict[bytes, bytes] = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._ids.new("req_")
+        REQUEST.set(request_id)
         scope["refold.headers"] = headers
         scope["refold.request_id"] = request_id
+        route = figures.elsewhere
+        figures.open += 1
         try:
-            target, params = self._router.find(scope["method"], scope["path"])
+            (target, route), params = self._router.find(scope["method"], scope["path"])
             if isinstance(target, Endpoint):
-                await self._operate(target, params, scope, receive, send)
+                made = await self._operate(target, params, scope, receive)
             else:
-                await send_answer(await target(), request_id, send)
+                made = await target()
         except _Gone:
+            figures.hung_up += 1
             return
         except Exception as error:
-            if "refold.began" in scope:
-                # It is too late for another answer: the connection breaks off, and the server logs.
-                raise
-            refusal = refusal_of(error)
-            made = answer(refusal.status, body_of(refusal, self._docs))
-            for name, value in refusal.headers.items():
-                made = made.with_header(name, value)
+            made = self._refuse(error)
+        finally:
+            figures.open -= 1
+        route.answered(made.status, time.perf_counter() - began)
+        if isinstance(made.body, bytes):
             await send_answer(made, request_id, send)
+        elif scope["method"] == "HEAD":
+            await send_answer(msgspec.structs.replace(made, body=b""), request_id, send)
+        else:
+            await self._stream(made, made.body, request_id, scope, receive, send)
 
-    async def _operate(
+    def _refuse(self, error: Exception) -> Answer:
+        refusal = refusal_of(error)
+        self._app.requests.refusals[refusal.code] += 1
+        made = answer(refusal.status, body_of(refusal, self._docs))
+        for name, value in refusal.headers.items():
+            made = made.with_header(name, value)
+        return made
+
+    async def _stream(
         self,
-        endpoint: Endpoint,
-        params: Mapping[str, str],
+        made: Answer,
+        parts: AsyncIterator[bytes],
+        request_id: str,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        """Judge a request, hand it to its handler, and send the answer."""
+        figures = self._app.requests
+        figures.streams += 1
+        try:
+            await send_stream(made, parts, request_id, receive, send, scope.get("refold.hang_up"))
+        except Exception as error:
+            # It is too late for another answer: the server breaks the connection off, since
+            # the last part is missing.
+            _log.error("a stream broke off: %s", fault_text(error))
+            figures.refusals["internal_server_error"] += 1
+        finally:
+            figures.streams -= 1
+
+    async def _operate(
+        self, endpoint: Endpoint, params: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> Answer:
+        """Judge a request and hand it to its handler."""
         headers = scope["refold.headers"]
         call = Call(
             scope["method"],
@@ -96,16 +146,7 @@ class Application:
             call.principal = await self._principal(endpoint, call)
             call.demand(endpoint.scope)
         call.body = await self._read_body(headers, receive)
-        made = await self._answer(endpoint, call)
-        if isinstance(made.body, bytes):
-            await send_answer(made, call.request_id, send)
-        elif call.method == "HEAD":
-            headed = msgspec.structs.replace(made, body=b"")
-            await send_answer(headed, call.request_id, send)
-        else:
-            scope["refold.began"] = True
-            hang_up = scope.get("refold.hang_up")
-            await send_stream(made, made.body, call.request_id, receive, send, hang_up)
+        return await self._answer(endpoint, call)
 
     async def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
         if not endpoint.repeatable:

@@ -45,9 +45,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An API key is as good as a token here."""
     parameters: tuple[Query, ...] = ()
     media: str = "application/json"
-    """Media type of what a success answers."""
+    """Media type of the first answer."""
     other_media: tuple[str, ...] = ()
-    """Media types of the first answer beside JSON."""
+    """Further media types of the first answer."""
     repeatable: bool = False
     """The answer is that of one position, which it names, and any earlier one can be asked for."""
 

@@ -11,9 +11,13 @@ from . import health_routes as health
 from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
 from .endpoint import Endpoint
+from .erasure_endpoints import ERASURE_ENDPOINTS
 from .insight_endpoints import INSIGHT_ENDPOINTS
 from .journal_endpoints import JOURNAL_ENDPOINTS
+from .metric_endpoints import METRIC_ENDPOINTS, metric_endpoints
+from .projection_endpoints import PROJECTION_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
+from .settings import MetricsAccess
 from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
 from .vault_endpoints import VAULT_ENDPOINTS
@@ -28,6 +32,8 @@ ENDPOINTS: Final = (
     *AUTHORIZATION_ENDPOINTS,
     *SUBSCRIPTION_ENDPOINTS,
     *JOURNAL_ENDPOINTS,
+    *PROJECTION_ENDPOINTS,
+    *ERASURE_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",
@@ -42,4 +48,11 @@ ENDPOINTS: Final = (
         summary="Whether the service can do its work",
         answers={200: wire.Readiness, 503: wire.Readiness},
     ),
+    *METRIC_ENDPOINTS,
 )
+
+
+def served_endpoints(metrics: MetricsAccess) -> tuple[Endpoint, ...]:
+    """Return the table as it is configured."""
+    others = tuple(endpoint for endpoint in ENDPOINTS if endpoint not in METRIC_ENDPOINTS)
+    return (*others, *metric_endpoints(metrics))

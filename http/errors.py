@@ -28,6 +28,7 @@ from ..engine.secret_source import SecretsUnavailableError
 from ..journal.bundle import NoBundleError
 from ..journal.checkpoints import SigningRefusedError
 from ..journal.errors import (
+    BodyErasedError,
     ConflictError,
     OverloadedError,
     RequestReusedError,
@@ -96,6 +97,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     BusyError: (503, "overloaded"),
     VersionMismatchError: (412, "version_mismatch"),
     RequestReusedError: (409, "idempotency_key_reused"),
+    BodyErasedError: (409, "payload_erased"),
     OverloadedError: (503, "overloaded"),
     StoreClosedError: (503, "overloaded"),
     StoreFailedError: (503, "read_only"),
@@ -114,6 +116,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
 _MESSAGES: Final = {
     "read_only": "The journal can't be written at the moment; nothing was changed.",
     "overloaded": "The service has more to do than it can; try again later.",
+    "payload_erased": "What the new run needs was erased just now.",
     "idempotency_key_reused": "The idempotency key was used for another request.",
 }
 

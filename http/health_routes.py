@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import UNSET, UnsetType
+
 from . import wire
 from .call import Answer, Call, answer
 from .services import App
@@ -16,7 +18,7 @@ async def health(app: App, call: Call) -> Answer:
 
 
 async def ready(app: App, call: Call) -> Answer:
-    """Say whether the journal takes writes and the views keep up.
+    """Say whether the journal takes writes and the views keep up, and which do not.
 
     A service that can't sign checkpoints still does its work, so that is shown and no more:
     to take it out of service would make things worse.
@@ -30,6 +32,10 @@ async def ready(app: App, call: Call) -> Answer:
         projections = "stopped"
     elif not app.views.is_caught_up:
         projections = "behind"
+    behind: list[wire.Lagging] | UnsetType = UNSET
+    if projections != "caught_up":
+        head, status = app.journal.head, app.views.status()
+        behind = [wire.Lagging(p.name, p.lag(head)) for p in status if p.error or p.lag(head)]
     is_ready = journal == "writable" and projections == "caught_up"
     made = answer(
         200 if is_ready else 503,
@@ -38,6 +44,7 @@ async def ready(app: App, call: Call) -> Answer:
             journal,
             projections,
             app.proofs.checkpoints.state,
+            behind,
         ),
     )
     return made if is_ready else made.with_header("Retry-After", "1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Final, get_args
 
@@ -45,10 +45,12 @@ _POSITION: Final = {
 }
 
 
-def build(public_url: str, version: str) -> dict[str, Any]:
-    """Return the document."""
+def build(
+    public_url: str, version: str, endpoints: Sequence[Endpoint] = ENDPOINTS
+) -> dict[str, Any]:
+    """Return the document of what is served."""
     kinds = _node_kinds()
-    types = [*_types(), NodePolicy, *kinds.values()]
+    types = [*_types(endpoints), NodePolicy, *kinds.values()]
     # All at once, so that types of one name in two modules are told apart.
     made, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(map(repr, types), made, strict=True))
@@ -56,7 +58,7 @@ def build(public_url: str, version: str) -> dict[str, Any]:
     for name in ("WorkflowCreate", "WorkflowChange"):
         components[name]["properties"]["nodes"]["description"] = "Each is a `Node`."
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         operation = _operation(endpoint, by_type)
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     return {
@@ -79,9 +81,9 @@ def build(public_url: str, version: str) -> dict[str, Any]:
     }
 
 
-def _types() -> list[Any]:
+def _types(endpoints: Sequence[Endpoint]) -> list[Any]:
     found: dict[str, Any] = {repr(wire.Error): wire.Error}
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         others = (made for _, made in endpoint.other_requests)
         for made in (*endpoint.answers.values(), endpoint.request, *others):
             found |= {repr(one): one for one in _alternatives(made) if one is not None}

@@ -7,6 +7,7 @@ with both put right.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +31,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     docs = "/docs"
     """Where the errors are explained."""
+
+    @staticmethod
+    def count(status: int, code: str) -> None:
+        """Hear of a refusal; replaced by whoever counts them."""
+
     _head_bytes = 0
     _unfinished_bytes = 0
     _is_in_head = True
@@ -92,6 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
             text = f"The address and the headers may have at most {HEAD_BYTES_MAX} bytes."
             refusal = RequestError(431, "headers_too_large", text)
             reason = "Request Header Fields Too Large"
+        self.count(refusal.status, refusal.code)
         body = msgspec.json.encode(body_of(refusal, self.docs))
         head = (
             f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
@@ -101,6 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_protocol(docs: str) -> type[Any]:
-    """Return the protocol that refers to this documentation page."""
-    return type("Protocol", (BoundedProtocol,), {"docs": docs})
+def bounded_protocol(docs: str, count: Callable[[int, str], None]) -> type[Any]:
+    """Return the protocol that refers to this documentation page.
+
+    `count` is told the status and code of what was refused before it was a request.
+    """
+    return type("Protocol", (BoundedProtocol,), {"docs": docs, "count": staticmethod(count)})

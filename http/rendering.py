@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from ..engine.authorizations import AuthorizationBody
-from ..engine.workflows import WorkflowBody
+from ..engine.workflows import WorkflowBody, WorkflowText
 from ..journal import ids
 from ..projections.authorization_state import AuthorizationStatus
 from ..projections.log_views import ListedLogRow
@@ -24,6 +24,7 @@ from . import wire
 from .times import to_wire, to_wire_or_none
 
 ERASED: Final = Raw(b'{"erased":true}')
+_ERASED_TEXT: Final = WorkflowText(name="(erased)", nodes=[], edges=[])
 _NOTHING: Final = Raw(b"{}")
 
 
@@ -100,14 +101,17 @@ def listed_positions(row: RunRow) -> list[int]:
 def workflow(
     state: WorkflowState,
     version: WorkflowVersion,
-    body: WorkflowBody,
+    body: WorkflowBody | None,
     webhook_url: str | None,
     authorization: wire.Authorization | None = None,
     *,
     whole: bool = True,
 ) -> wire.Workflow:
-    """Show a version of a workflow, with its nodes and edges where `whole`."""
-    text = body.workflow
+    """Show a version of a workflow, with its nodes and edges where `whole`.
+
+    Of an erased one are left its id, its times, and whether it is active.
+    """
+    text = body.workflow if body else _ERASED_TEXT
     return wire.Workflow(
         id=state.workflow_id,
         name=text.name,
@@ -118,11 +122,12 @@ def workflow(
         schedule_type=text.schedule_type,
         schedule_value=text.schedule_value,
         next_run_at=to_wire_or_none(state.next_at) if version is state.current else None,
-        is_active=text.is_active,
+        is_active=text.is_active if body else state.is_active,
         webhook_url=webhook_url,
         created_at=to_wire(state.created_at),
         updated_at=to_wire(version.at),
         authorization=authorization,
+        erased=UNSET if body else True,
     )
 
 

@@ -1,4 +1,4 @@
-"""The composition root: wires the rooms together and serves them until it is told to stop."""
+"""Serves what assembly.py has wired together, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -7,57 +7,28 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 import uvicorn
 
-from ..engine.authoring import Authoring
-from ..engine.calls import Secrets
-from ..engine.egress import EgressRules
-from ..engine.engine import Engine
-from ..engine.execution import Services
-from ..engine.fan_out import FanOut
 from ..engine.fault_text import log_loop_fault
-from ..engine.limits import Limits
-from ..engine.mailer import Mailer
-from ..engine.node_trials import NodeTrials
-from ..engine.nodes.control import Delay
-from ..engine.nodes.grouping import Iterator
-from ..engine.outbound import OutboundClient
-from ..engine.run_requests import RunRequests
-from ..engine.runs import Runs
-from ..engine.scheduler import Scheduler, SchedulerParts
-from ..engine.starts import Starts
-from ..engine.template_values import RenderLimit
-from ..engine.timers import LoopTimers
-from ..engine.wall_clock import WallClock
-from ..engine.workflows import Workflows
-from ..journal.clock import IdSource, SystemClock
-from ..journal.journal import Journal
-from ..journal.sqlite_file import JOURNAL_FILE
-from ..journal.sqlite_store import open_journal
-from ..projections.views import open_views
 from .app import Application
+from .assembly import assemble
 from .auth import Authenticator
 from .auth_keys import AuthSettings
-from .authorization_parts import open_authorizations
 from .call import Answer
-from .feeds import Feeds
-from .keys import jwt_secret, vault_keys
-from .mail_settings import mail_server
-from .proofs import open_proofs
+from .endpoint import Endpoint
+from .endpoints import served_endpoints
+from .keys import jwt_secret
+from .logs import configure_logging
 from .protocol import bounded_protocol
-from .services import App
 from .setting_types import SettingsError
 from .settings import Settings
-from .subscription_parts import open_subscriptions
-from .vault_parts import open_vault
 
 _log = logging.getLogger("refold.server")
 _KEEP_ALIVE_S = 65
@@ -71,7 +42,7 @@ def serve(settings: Settings) -> int:
     Raises:
         SettingsError, AuthSettingsError, JournalError, OSError: each a sentence for the operator.
     """
-    _configure_logging(settings.log_format)
+    configure_logging(settings.log_format)
     listening = _listen(settings.host, settings.port)
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -118,11 +89,13 @@ async def _serve(
     made: bool,
 ) -> None:
     async with assemble(settings, public_url) as (app, ids):
-        application = Application(app, authenticator, ids, _pages(public_url))
+        endpoints = served_endpoints(settings.metrics)
+        pages = _pages(public_url, endpoints)
+        application = Application(app, authenticator, ids, endpoints, pages)
         server = _Server(
             uvicorn.Config(
                 application,
-                http=bounded_protocol(f"{public_url}/docs"),
+                http=bounded_protocol(f"{public_url}/docs", app.requests.malformed),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -149,106 +122,6 @@ async def _serve(
             await app.scheduler.stop(settings.shutdown_seconds_max)
             await app.engine.stop(settings.shutdown_seconds_max)
             await app.subscriptions.stop(settings.shutdown_seconds_max)
-
-
-@asynccontextmanager
-async def assemble(
-    settings: Settings, public_url: str
-) -> AsyncGenerator[tuple[App, IdSource], None]:
-    """Open the journal and the views of a data directory and wire the engine to them."""
-    keys, server = vault_keys(settings), mail_server(settings)
-    clock = SystemClock()
-    ids = IdSource(clock)
-    limits = _limits(settings)
-    _bound_nodes(settings, clock)
-    async with (
-        open_journal(
-            settings.data,
-            keys.primary,
-            clock,
-            older_keys=keys.older,
-            batch_max=settings.batch_max,
-        ) as journal,
-        # Right after the journal, so that it closes last and signs what the others write then.
-        open_proofs(settings, journal, ids) as proofs,
-        open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
-        open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
-        open_authorizations(settings, journal, secrets, ids, clock) as grants,
-        open_subscriptions(settings, journal, views, secrets, ids, clock) as subscriptions,
-    ):
-        outbound = OutboundClient(
-            EgressRules.parse(",".join(settings.egress_allow)),
-            max_response_bytes=settings.response_bytes_max,
-        )
-        pseudonyms, sealer = secrets.pseudonyms, secrets.sealer
-        workflows = Workflows(journal, sealer)
-        authoring = Authoring(journal, clock, ids, pseudonyms, sealer, limits, workflows, grants)
-        runs = Runs(journal, workflows)
-        requests = RunRequests(ids, pseudonyms)
-        starts = Starts(journal, ids, requests, workflows, runs)
-        timers, lent = LoopTimers(clock), Secrets(secrets.vault)
-        services = Services(
-            journal, clock, ids, timers, outbound, limits, lent, Mailer(server, clock), grants
-        )
-        engine = Engine(services, workflows, runs, requests, pseudonyms)
-        parts = SchedulerParts(
-            journal, clock, ids, timers, pseudonyms, workflows, requests, engine, views.scheduled
-        )
-        try:
-            yield (
-                App(
-                    journal=journal,
-                    views=views,
-                    workflows=workflows,
-                    authoring=authoring,
-                    runs=runs,
-                    starts=starts,
-                    fan_out=FanOut(journal, views, requests, workflows),
-                    engine=engine,
-                    node_trials=NodeTrials(services),
-                    scheduler=Scheduler(parts),
-                    pseudonyms=pseudonyms,
-                    vault=secrets.vault,
-                    authorizations=grants,
-                    subscriptions=subscriptions,
-                    keys=secrets.keys,
-                    proofs=proofs,
-                    feeds=_feeds(settings, journal),
-                    public_url=public_url,
-                    body_bytes_max=settings.body_bytes_max,
-                    stopping=asyncio.get_running_loop().create_future(),
-                ),
-                ids,
-            )
-        finally:
-            await outbound.close()
-
-
-def _bound_nodes(settings: Settings, clock: SystemClock) -> None:
-    """Give nodes and templates their clock and the limits that are the same for all."""
-    WallClock.source = clock
-    Delay.seconds_max = settings.delay_seconds_max
-    Iterator.items_max = settings.iterator_items_max
-    RenderLimit.seconds_max = settings.template_seconds_max
-
-
-def _feeds(settings: Settings, journal: Journal) -> Feeds:
-    return Feeds(journal, settings.max_feeds_per_tenant, settings.feed_stall_seconds_max)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        run_seconds_max=settings.run_seconds_max,
-        node_seconds_max=settings.node_seconds_max,
-        delay_seconds_max=settings.delay_seconds_max,
-        nodes_max=settings.nodes_max,
-        iterator_depth_max=settings.iterator_depth_max,
-        subworkflow_depth_max=settings.subworkflow_depth_max,
-        output_bytes_max=settings.output_bytes_max,
-        active_runs_max=settings.max_active_runs,
-        active_runs_per_tenant_max=settings.max_active_runs_per_tenant,
-        active_runs_per_workflow_max=settings.max_active_runs_per_workflow,
-    )
 
 
 def _authenticator(settings: Settings) -> tuple[Authenticator, bool]:
@@ -281,14 +154,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _pages(public_url: str) -> dict[str, Any]:
+def _pages(public_url: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Return the documents, built when they are first asked for: their builders cost memory."""
     documents: dict[str, bytes] = {}
 
     def document() -> dict[str, Any]:
         from . import openapi
 
-        return openapi.build(public_url, version("refold"))
+        return openapi.build(public_url, version("refold"), endpoints)
 
     async def openapi_page() -> Answer:
         if "openapi" not in documents:
@@ -317,30 +190,3 @@ def _announce(settings: Settings, public_url: str, recovered: int, *, made: bool
         _log.info("made a secret for tokens in the data directory")
     if settings.checks_by_secret:
         _log.info("mint a token: refold token --data %s", settings.data)
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record with its time, level, logger and message."""
-        line: dict[str, Any] = {
-            "at": record.created,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
-
-
-def _configure_logging(form: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonFormatter()
-        if form == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

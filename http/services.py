@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 
@@ -11,6 +12,7 @@ from ..engine.authorizations import Authorizations
 from ..engine.engine import Engine
 from ..engine.errors import NotFoundError
 from ..engine.fan_out import FanOut
+from ..engine.forgetting import Forgetting
 from ..engine.node_trials import NodeTrials
 from ..engine.runs import Runs
 from ..engine.scheduler import Scheduler
@@ -27,6 +29,7 @@ from . import rendering, wire
 from .feeds import Feeds
 from .key_rotation import KeyService
 from .proofs import Proofs
+from .request_figures import RequestFigures
 
 WEBHOOK_PATH = "/workflows/webhooks/"
 MASKED_TOKEN = "whsec_***"
@@ -42,6 +45,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     runs: Runs
     starts: Starts
     fan_out: FanOut
+    forgetting: Forgetting
     engine: Engine
     node_trials: NodeTrials
     scheduler: Scheduler
@@ -52,16 +56,19 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     keys: KeyService
     proofs: Proofs
     feeds: Feeds
+    requests: RequestFigures = msgspec.field(default_factory=RequestFigures)
+    data: Path
+    """The data directory."""
     public_url: str
     body_bytes_max: int
     stopping: asyncio.Future[None]
     """Done when the service is asked to stop: whoever waits for a run answers then."""
 
     def webhook_url(
-        self, state: WorkflowState, body: WorkflowBody, *, in_clear: bool
+        self, state: WorkflowState, body: WorkflowBody | None, *, in_clear: bool
     ) -> str | None:
         """Return a version's webhook address; the token is masked unless `in_clear`."""
-        if not body.webhook_token:
+        if body is None or not body.webhook_token:
             return None
         token = self.workflows.token(state.workflow_id, body) if in_clear else MASKED_TOKEN
         return f"{self.public_url}{WEBHOOK_PATH}{token}"
@@ -76,16 +83,16 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         at: int = LATEST,
     ) -> wire.Workflow:
         """Show a version of a workflow; `state` is of position `at`, by default of the newest."""
-        body = await self.workflows.body(state, version.number)
+        body = await self.workflows.find_body(state, version.number)
         url = self.webhook_url(state, body, in_clear=in_clear)
         grant = await self.authorization(state, body, at=at)
         return rendering.workflow(state, version, body, url, grant, whole=whole)
 
     async def authorization(
-        self, state: WorkflowState, body: WorkflowBody, *, at: int = LATEST
+        self, state: WorkflowState, body: WorkflowBody | None, *, at: int = LATEST
     ) -> wire.Authorization | None:
         """Show the grant that a version names, as it is or was; None once it is deleted."""
-        named = body.workflow.authorization_id
+        named = body.workflow.authorization_id if body else None
         if named is None:
             return None
         try:

@@ -23,6 +23,7 @@ ENVIRONMENT_PREFIX = "REFOLD_"
 TEST_PREFIX = "REFOLD_TEST_"
 
 JwtAlgorithm: TypeAlias = Literal["HS256", "RS256", "ES256", "EdDSA"]
+MetricsAccess: TypeAlias = Literal["token", "open", "off"]
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 
@@ -56,6 +57,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         Literal["text", "json"], Meta(description="Log lines for people or for programs.")
     ] = "text"
+    metrics: Annotated[
+        MetricsAccess,
+        Meta(
+            description="Who may read /metrics: holders of a token with journal:read, anybody, "
+            "or nobody."
+        ),
+    ] = "token"
 
     jwt_secret: Annotated[
         str,

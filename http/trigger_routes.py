@@ -17,7 +17,7 @@ from ..engine.strict_json import InvalidJsonError
 from ..engine.sync_answers import answer_of, answering_nodes
 from ..journal.journal import RequestKey
 from ..projections.run_state import RunState, fold
-from . import trigger_wire
+from . import rendering, trigger_wire
 from .call import Answer, Call, answer
 from .errors import RequestError
 from .services import App
@@ -27,6 +27,7 @@ SYNC_SECONDS_MAX: Final = 30
 EVENT_BYTES_MAX: Final = 256 * 1024
 """As large as a node's output may be: a larger event could start a run, but not its trigger."""
 _MESSAGE_LENGTH_MAX: Final = 500
+_ERASED_MESSAGE: Final = b'{"message":"(erased)"}'
 
 
 async def call_sync(app: App, call: Call) -> Answer:
@@ -135,21 +136,24 @@ async def _result(
 
     Raises:
         RequestError: 500, it failed.
-        StateError: `payload_erased`.
     """
     if state.status != "completed":
         found = await _bodies(app, [state.message_at], bodies)
-        text = msgspec.json.decode(found.get(state.message_at, b"{}")).get("message", "")
+        text = msgspec.json.decode(found.get(state.message_at, _ERASED_MESSAGE))["message"]
         line = " ".join(f"The run failed: {text}".split())[:_MESSAGE_LENGTH_MAX]
         raise RequestError(500, "run_failed", line, headers=headers)
     workflow = await app.workflows.find(state.tenant, state.origin.workflow, deleted_too=True)
-    definition = await app.workflows.definition(workflow, state.origin.workflow_version)
+    try:
+        definition = await app.workflows.definition(workflow, state.origin.workflow_version)
+    except StateError:
+        # Which node's output was the answer is gone with the definition.
+        return rendering.ERASED
     nodes = answering_nodes(definition, state.nodes)
     positions = {node: state.nodes[node].body_at for node in nodes}
     found = await _bodies(app, list(positions.values()), bodies)
-    if any(position not in found for position in positions.values()):
-        raise StateError("payload_erased", "The result of the run was erased.")
-    outputs = {node: msgspec.json.decode(found[at]) for node, at in positions.items()}
+    outputs = {
+        node: msgspec.json.decode(found.get(at, rendering.ERASED)) for node, at in positions.items()
+    }
     return answer_of(definition, nodes, outputs)
 
 

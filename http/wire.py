@@ -85,6 +85,10 @@ class Workflow(Struct, frozen=True, kw_only=True):
     updated_at: Time
     authorization: Authorization | None = None
     runs: list[Run] | UnsetType = UNSET
+    erased: Annotated[
+        Literal[True] | UnsetType,
+        Meta(description="There where the definition was erased: its name reads `(erased)`."),
+    ] = UNSET
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -238,7 +242,15 @@ class Health(Struct, frozen=True):
     status: Literal["ok"]
 
 
-class Readiness(Struct, frozen=True):
+class Lagging(Struct, frozen=True):
+    """A projection that is behind, or stopped."""
+
+    name: str
+    lag: int
+    """In positions of the journal."""
+
+
+class Readiness(Struct, frozen=True, omit_defaults=True):
     """Whether the service can do its work."""
 
     status: Literal["ready", "unready"]
@@ -246,6 +258,8 @@ class Readiness(Struct, frozen=True):
     projections: Literal["caught_up", "behind", "stopped"]
     signing: Literal["starting", "signing", "refused", "failing"]
     """Whether checkpoints are signed; without them everything else works, so it decides nothing."""
+    behind: list[Lagging] | UnsetType = UNSET
+    """Which projections keep it from being ready."""
 
 
 class Error(Struct, frozen=True, omit_defaults=True):

@@ -47,7 +47,7 @@ async def create(app: App, call: Call) -> Answer:
     event = appended.events[0]
     assert isinstance(event.facts, WorkflowDefined)
     state = fold(event.stream, appended.events)
-    body = await app.workflows.body(state, 1)
+    body = await app.workflows.find_body(state, 1)
     # A repeated call shows the same, but never a secret for the second time.
     url = None if appended.repeated else app.webhook_url(state, body, in_clear=True)
     shown = rendering.workflow(
@@ -243,11 +243,11 @@ async def _listed(app: App, call: Call, rows: list[WorkflowRow]) -> list[wire.Wo
 
 
 async def _version(app: App, state: WorkflowState, number: int) -> wire.WorkflowVersion:
-    body = await app.workflows.body(state, number)
+    body = await app.workflows.find_body(state, number)
     return wire.WorkflowVersion(
         version=number,
         created_at=to_wire(state.versions[number - 1].at),
-        created_by=body.by,
+        created_by=body.by if body else None,
     )
 
 

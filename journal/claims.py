@@ -1,7 +1,9 @@
-"""Names that only one thing at a time may have: claimed and given back by events.
+"""What events claim beside what they use: names, and the runs that others were made of.
 
-A claim is a hold (`Journal.append`, `unused`) that a thing has on its own name. The resource is
-made of a keyed hash, since a name is user data and the index is as lasting as a fact.
+A claim is a hold (`Journal.append`, `unused`). A thing claims its own name, so that only one at a
+time has it; the resource is made of a keyed hash, since a name is user data and the index is as
+lasting as a fact. A rerun or resume claims the run that its payload stands in until it ends, so
+that nobody erases meanwhile what it still reads. `Journal.holds` leaves claims out.
 """
 
 from __future__ import annotations
@@ -13,13 +15,23 @@ from .envelope import Recorded
 from .events import VaultDefined, VaultDeleted
 from .journal import Hold
 
-CLAIM: Final = "vault-name:"
-"""What the resources of claims begin with; no id does."""
+SIGN: Final = ":"
+"""What the resources of claims have in them; no id does."""
+_NAME: Final = "vault-name:"
+_LINEAGE: Final = "lineage:"
 
 
 def vault_name(name_hash: str) -> str:
     """Return the resource that stands for the name of a vault item."""
-    return CLAIM + name_hash
+    return _NAME + name_hash
+
+
+def lineage(root: str) -> str:
+    """Return the resource that the unfinished reruns and resumes of a run hold, and theirs.
+
+    `root` is the run that has the payload of all of them.
+    """
+    return _LINEAGE + root
 
 
 def claim_changes(events: Iterable[Recorded]) -> Iterator[Hold | str]:

@@ -4,6 +4,7 @@ JournalError
 ├── ConflictError           the caller: read the stream again and decide anew
 ├── ResourceInUseError      the caller: something still holds what should be free
 ├── RequestReusedError      the caller: an idempotency key came back with another request
+├── BodyErasedError         the caller: what it has read to decide by is erased by now
 ├── InvalidCommitError      the programmer: no entry can be made of this
 ├── OverloadedError         a retry, later: the queue is full
 ├── StoreClosedError        a retry, elsewhere: this process is stopping
@@ -58,6 +59,16 @@ class RequestReusedError(JournalError):
     def __init__(self, key: str) -> None:
         super().__init__(f"idempotency key {key} was used for another request")
         self.key = key
+
+
+class BodyErasedError(JournalError):
+    """A commit relies on a body that was erased since it was read, or never was there."""
+
+    code = "body_erased"
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"position {position} holds no body any more")
+        self.position = position
 
 
 class InvalidCommitError(JournalError):

@@ -77,6 +77,8 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     request: RequestKey | None = None
     unused: Sequence[str] = ()
     """Resources that nothing may hold: see `Hold`."""
+    needs: Sequence[int] = ()
+    """Positions that must still hold bodies of their own: what was read to decide by."""
     erased: Sequence[int] = ()
     """Positions, ascending, whose bodies go with this commit: see `erasing.py` for its rules."""
 
@@ -94,6 +96,15 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 
     salt: bytes
     data: bytes
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The bodies of a stream's own events; replayed ones stand elsewhere."""
+
+    sizes: dict[int, int]
+    """Positions of those that are there, ascending, and how many bytes each has."""
+    erased: int = 0
+    """How many are gone."""
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +140,7 @@ class Journal(Protocol):
             ConflictError: a stream or a guard is at another version.
             ResourceInUseError: a resource of `unused` is held.
             RequestReusedError: the request key was taken by another request.
+            BodyErasedError: a body of `needs` is gone.
             InvalidCommitError: no entry can be made of it; a programmer's mistake.
             OverloadedError: the queue is full.
             StoreClosedError: the journal is closing.
@@ -148,6 +160,22 @@ class Journal(Protocol):
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions; an erased one is missing from the answer."""
+        ...
+
+    async def standing(self, positions: Sequence[int]) -> dict[int, int]:
+        """Return which of these positions hold bodies of their own, unerased, and their bytes."""
+        ...
+
+    async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
+        """Return where the bodies of streams' own events stand; one without any is missing."""
+        ...
+
+    async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position whose unerased bodies have this data subject."""
+        ...
+
+    async def unfinished(self, runs: Sequence[str]) -> list[str]:
+        """Return those of these runs that have begun and not ended."""
         ...
 
     async def position_at(self, at_us: int) -> int | None:

@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from . import ids
-from .claims import CLAIM
+from .claims import SIGN
 from .clock import Clock
 from .envelope import Recorded
 from .events import JournalCreated, KeyRotated
-from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Subscriber
+from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Standing, Subscriber
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest, is_remembered
 from .subscriptions import Subscriptions
 
@@ -30,6 +30,8 @@ class MemoryLedger:
         self.holds: defaultdict[str, set[str]] = defaultdict(set)
         """What each holder holds."""
         self.bodies: dict[int, Body] = {}
+        self.subjects: dict[int, str] = {}
+        """The data subjects of bodies, by position."""
 
     def head(self, stream: str) -> Head:
         """Return a stream's head, `EMPTY` if nothing was ever written to it."""
@@ -106,6 +108,32 @@ class MemoryJournal:
         bodies = self._ledger.bodies
         return {p: bodies[p] for p in positions if p in bodies}
 
+    async def standing(self, positions: Sequence[int]) -> dict[int, int]:
+        """Return which of these positions hold bodies of their own, and their bytes."""
+        bodies = self._ledger.bodies
+        return {p: len(bodies[p].data) for p in sorted(positions) if p in bodies}
+
+    async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
+        """Return where the bodies of streams' own events stand; one without any is missing."""
+        made: dict[str, Standing] = {}
+        for stream in streams:
+            events = self._ledger.streams.get(stream, [])
+            own = [event.position for event in events if event.body_at == event.position]
+            if own:
+                sizes = await self.standing(own)
+                made[stream] = Standing(sizes, len(own) - len(sizes))
+        return made
+
+    async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position whose unerased bodies have this data subject."""
+        subjects = self._ledger.subjects
+        found = sorted(p for p, whose in subjects.items() if whose == subject and p > after)
+        return [self._ledger.events[position - 1] for position in found[:limit]]
+
+    async def unfinished(self, runs: Sequence[str]) -> list[str]:
+        """Return those of these runs that have begun and not ended."""
+        return [run for run in runs if self._ledger.holds.get(run)]
+
     async def position_at(self, at_us: int) -> int | None:
         """Return the newest position that was committed by a time, None if it has not come."""
         if at_us >= self._clock.now_us():
@@ -125,7 +153,7 @@ class MemoryJournal:
             Hold(resource, holder)
             for holder, held in sorted(self._ledger.holds.items())
             for resource in sorted(held)
-            if not resource.startswith(CLAIM)
+            if SIGN not in resource
         ]
 
     async def key_event(self) -> Recorded | None:
@@ -146,8 +174,11 @@ class MemoryJournal:
             ledger.streams[row.event.stream].append(row.event)
             if row.body is not None and row.salt is not None:
                 ledger.bodies[row.event.position] = Body(row.salt, row.body)
+                if row.subject is not None:
+                    ledger.subjects[row.event.position] = row.subject
         for position in made.erased:
             del ledger.bodies[position]
+            ledger.subjects.pop(position, None)
         if made.request is not None:
             request, taken = made.request
             ledger.requests[request.scope, request.key] = taken

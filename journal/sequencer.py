@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeGuard
 import msgspec
 
 from . import events as e
-from .claims import claim_changes
+from .claims import claim_changes, lineage
 from .envelope import (
     FORMAT,
     NO_LEAF,
@@ -25,6 +25,7 @@ from .envelope import (
 )
 from .erasing import check_erasure
 from .errors import (
+    BodyErasedError,
     ConflictError,
     InvalidCommitError,
     RequestReusedError,
@@ -132,7 +133,8 @@ def hold_changes(events: Iterable[Recorded]) -> Iterator[HoldChange]:
     """Say what events take hold of, and whose holds they end.
 
     The hold table is an index over the events: a run holds its workflow from `run.requested` to
-    its last event, and the current version of a workflow holds what it names.
+    its last event, and the current version of a workflow holds what it names. A rerun or resume
+    also holds the run that its payload stands in.
     """
     for event in events:
         facts = event.facts
@@ -140,6 +142,8 @@ def hold_changes(events: Iterable[Recorded]) -> Iterator[HoldChange]:
             continue
         if isinstance(facts, e.RunRequested):
             yield Hold(facts.workflow, event.stream)
+            if facts.payload_run:
+                yield Hold(lineage(facts.payload_run), event.stream)
         elif isinstance(facts, e.WorkflowDefined):
             yield event.stream
             for resource in facts.uses.split():
@@ -160,8 +164,8 @@ class Sequencer:
         """Decide one commit: rows to write from `position` + 1 on, or what was made before.
 
         Raises:
-            ConflictError, ResourceInUseError, RequestReusedError, InvalidCommitError: see
-            `Journal.append`.
+            ConflictError, ResourceInUseError, RequestReusedError, BodyErasedError,
+            InvalidCommitError: see `Journal.append`.
         """
         erases = _check(commit, position)
         earlier = self._requested_before(commit.request, at) or self._repeated(commit)
@@ -175,6 +179,9 @@ class Sequencer:
                 raise ResourceInUseError(resource, holder)
         for write in commit.writes:
             self._expect(write.stream, write.expected_version)
+        for wanted in commit.needs:
+            if self._ledger.bodied(wanted) is None:
+                raise BodyErasedError(wanted)
         place = check_erasure(commit, self._ledger.bodied) if erases else None
         rows: list[Row] = []
         heads: dict[str, Head] = {}

@@ -32,6 +32,7 @@ _WRITER_PRAGMAS: Final[dict[str, int | str]] = {
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: an acknowledged commit survives a power cut
     "secure_delete": 1,  # an erased body is overwritten, not just unlinked
+    "temp_store": 2,  # MEMORY: what an erasure overwrites is in no temporary file either
     "recursive_triggers": 1,  # INSERT OR REPLACE meets the delete triggers too
     "trusted_schema": 0,
     "wal_autocheckpoint": 4000,

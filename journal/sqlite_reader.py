@@ -7,13 +7,15 @@ projector (which run them on a plain connection of their own).
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from .claims import CLAIM
+from .claims import SIGN
 from .envelope import Recorded, decode_entry
-from .journal import PAGE, Body, Hold
+from .journal import PAGE, Body, Hold, Standing
 
+T = TypeVar("T")
 _COLUMNS: Final = "position, entry, leaf, body_at"
 IDENTITY: Final = "SELECT id FROM journal"
 HEAD: Final = "SELECT coalesce(max(position), 0) FROM event"
@@ -35,7 +37,7 @@ POSITION_AT: Final = """WITH RECURSIVE half (low, high) AS (
 SELECT low FROM half WHERE low = high"""
 REQUEST: Final = "SELECT digest, first, last, at FROM request WHERE scope = ? AND key = ?"
 HOLDS: Final = (
-    f"SELECT resource, holder FROM hold WHERE resource NOT GLOB '{CLAIM}*' "
+    f"SELECT resource, holder FROM hold WHERE instr(resource, '{SIGN}') = 0 "
     "ORDER BY holder, resource"
 )
 BODIED: Final = (
@@ -48,6 +50,12 @@ KEY_EVENT: Final = (
     f"SELECT {_COLUMNS} FROM event WHERE stream = 'sys' AND (version = 1 "
     'OR instr(entry, CAST(\'"type":"key.rotated","v":\' AS BLOB)) > 0) '
     "ORDER BY version DESC LIMIT 1"
+)
+_THERE: Final = "NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = body.position)"
+TAGGED: Final = (
+    "SELECT event.position, entry, leaf, body_at FROM body CROSS JOIN event "
+    "ON event.position = body.position WHERE subject = ? AND body.position > ? "
+    "ORDER BY body.position LIMIT ?"
 )
 _BODIES_PAGE: Final = 500
 
@@ -62,14 +70,25 @@ def holds_of(rows: Iterable[Any]) -> list[Hold]:
     return [Hold(resource, holder) for resource, holder in rows]
 
 
-def bodies_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+def bodies_statements(
+    positions: Sequence[int], columns: str = "position, salt, data"
+) -> Iterator[tuple[str, Sequence[int]]]:
     """Return the statements that read the bodies at some positions, a bounded page each."""
-    for start in range(0, len(positions), _BODIES_PAGE):
-        page = positions[start : start + _BODIES_PAGE]
-        marks = ",".join("?" * len(page))
+    for marks, page in _pages(positions):
+        yield f"SELECT {columns} FROM body WHERE position IN ({marks}) AND {_THERE}", page
+
+
+def standing_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Return the statements that tell which bodies are there, and their sizes, unread."""
+    return bodies_statements(positions, "position, length(data)")
+
+
+def standing_in_statements(streams: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Return the statements that tell which bodies stand in streams, a bounded page each."""
+    for marks, page in _pages(streams):
         yield (
-            f"SELECT position, salt, data FROM body WHERE position IN ({marks}) "
-            "AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = body.position)",
+            f"SELECT stream, body.position, length(data), {_THERE} FROM event CROSS JOIN body "
+            f"ON body.position = event.position WHERE stream IN ({marks}) ORDER BY body.position",
             page,
         )
 
@@ -80,6 +99,30 @@ def entries_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence
         page = positions[start : start + _BODIES_PAGE]
         marks = ",".join("?" * len(page))
         yield f"SELECT position, entry FROM event WHERE position IN ({marks})", page
+
+
+def unfinished_statements(runs: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Return the statements that tell which runs hold what they use, a bounded page each."""
+    for marks, page in _pages(runs):
+        yield f"SELECT DISTINCT holder FROM hold WHERE holder IN ({marks}) ORDER BY holder", page
+
+
+def _pages(values: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:
+    for start in range(0, len(values), _BODIES_PAGE):
+        page = values[start : start + _BODIES_PAGE]
+        yield ",".join("?" * len(page)), page
+
+
+def standing_of(rows: Iterable[Any]) -> dict[str, Standing]:
+    """Make the bodies of streams of rows of `standing_in_statements`."""
+    sizes: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    erased: Counter[str] = Counter()
+    for stream, position, size, is_there in rows:
+        if is_there:
+            sizes[stream][position] = size
+        else:
+            erased[stream] += 1
+    return {name: Standing(sizes[name], erased[name]) for name in [*sizes, *erased]}
 
 
 def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:

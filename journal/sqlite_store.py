@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +34,7 @@ from .journal import (
     Metadata,
     NewEvent,
     RequestKey,
+    Standing,
     StreamWrite,
     Subscriber,
 )
@@ -54,12 +56,17 @@ from .sqlite_reader import (
     POSITION_AT,
     REQUEST,
     STREAM,
+    TAGGED,
     Reader,
     bodies_of,
     bodies_statements,
     entries_statements,
     events_of,
     holds_of,
+    standing_in_statements,
+    standing_of,
+    standing_statements,
+    unfinished_statements,
 )
 from .sqlite_writer import Results, Writer
 from .subscriptions import Subscriptions
@@ -83,13 +90,17 @@ class SqliteJournal:
         self._id = journal_id
         self._clock = clock
         self._writer = writer
+        self.figures: Final = writer.figures
         self._readers = readers
         self._next_reader = 0
-        self._queue_max = queue_max
+        self.queue_max: Final = queue_max
+        """How many appends may wait at most."""
         self._accepted = 0
         self._delivered = 0
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for as many appends to be delivered."""
+        self._scrubbing: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for as many erasures to be gone from the log."""
         self._room = asyncio.Event()
         self._room.set()
         self._head = writer.position
@@ -115,9 +126,14 @@ class SqliteJournal:
         """
         return self._writable and not self._closed
 
+    @property
+    def queued_total(self) -> int:
+        """How many appends are on their way: queued, or in the commit that is being made."""
+        return self._accepted - self._delivered
+
     async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
         """Make a commit durable and return its events (see `Journal.append`)."""
-        while not self._closed and self._accepted - self._delivered >= self._queue_max:
+        while not self._closed and self.queued_total >= self.queue_max:
             if not patient:
                 raise OverloadedError("the journal's queue is full")
             self._room.clear()
@@ -126,9 +142,12 @@ class SqliteJournal:
             raise StoreClosedError("the journal is closed")
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._accepted += 1
+        began = time.perf_counter()
         self._writer.put(future, commit)
         # A caller that is cancelled here cancels only its own future; the commit goes on.
-        return await future
+        appended = await future
+        self.figures.appends.observe(time.perf_counter() - began)
+        return appended
 
     def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
@@ -141,12 +160,10 @@ class SqliteJournal:
                 events.extend(result.events)
         if events:
             self._head = events[-1].position
+            self.figures.committed(events)
             self._subscriptions.notify(events)
-        settled = [waits for waits in self._settling if waits[0] <= self._delivered]
-        for waits in settled:
-            self._settling.remove(waits)
-            if not waits[1].done():
-                waits[1].set_result(None)
+        _settle(self._settling, self._delivered)
+        _settle(self._scrubbing, self._writer.scrubbed)
         for future, result in results:
             if future.done():
                 continue
@@ -178,6 +195,40 @@ class SqliteJournal:
         for statement, page in entries_statements(positions):
             found.update(await self._read(statement, page))
         return found
+
+    async def standing(self, positions: Sequence[int]) -> dict[int, int]:
+        """Return which of these positions hold bodies of their own, and their bytes."""
+        found: dict[int, int] = {}
+        for statement, page in standing_statements(positions):
+            found.update((row[0], row[1]) for row in await self._read(statement, page))
+        return found
+
+    async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
+        """Return where the bodies of streams' own events stand; one without any is missing."""
+        found: dict[str, Standing] = {}
+        for statement, page in standing_in_statements(streams):
+            found.update(standing_of(await self._read(statement, page)))
+        return found
+
+    async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
+        """Read the events after a position whose unerased bodies have this data subject."""
+        return events_of(await self._read(TAGGED, (subject, after, limit)))
+
+    async def unfinished(self, runs: Sequence[str]) -> list[str]:
+        """Return those of these runs that have begun and not ended."""
+        found: list[str] = []
+        for statement, page in unfinished_statements(runs):
+            found.extend(row[0] for row in await self._read(statement, page))
+        return found
+
+    async def erased_from_files(self, seconds: float) -> bool:
+        """Wait until no file holds what was erased so far; False if a reader keeps it there."""
+        wanted = self._writer.erasures
+        if self._writer.scrubbed < wanted:
+            scrubbed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._scrubbing.append((wanted, scrubbed))
+            await asyncio.wait((scrubbed,), timeout=seconds)
+        return self._writer.scrubbed >= wanted
 
     async def position_at(self, at_us: int) -> int | None:
         """Return the newest position that was committed by a time, None if it has not come."""
@@ -231,6 +282,14 @@ class SqliteJournal:
             if self._closed:
                 raise StoreClosedError("the journal is closed") from error
             raise
+
+
+def _settle(waiting: list[tuple[int, asyncio.Future[None]]], reached: int) -> None:
+    """Wake those who wait for no more than what is reached."""
+    for waits in [waits for waits in waiting if waits[0] <= reached or waits[1].done()]:
+        waiting.remove(waits)
+        if not waits[1].done():
+            waits[1].set_result(None)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from typing import Final
 from .clock import Clock
 from .envelope import SALT_BYTES, Recorded
 from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
+from .figures import JournalFigures
 from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
 from .sqlite_file import empty_log, probe
@@ -126,6 +127,7 @@ class Writer:
         not raise.
         """
         self._connection = connection
+        self.figures: Final = JournalFigures()
         self._clock = clock
         self._batch_max = batch_max
         self._deliver = deliver
@@ -138,8 +140,10 @@ class Writer:
             ).fetchone()[0]
         )
         self._writable = True
-        self._scrub_at: float | None = None
+        # A crash may have left what was erased in the log, and a reader kept it there at the start.
+        self._scrub_at: float | None = time.monotonic()
         """When the log is to be emptied, in seconds of the monotonic clock."""
+        self._erasures, self._scrubbed = 1, 0
         self._queue: SimpleQueue[tuple[Token, Commit] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
@@ -152,6 +156,16 @@ class Writer:
     def position(self) -> int:
         """The newest durable position."""
         return self._position
+
+    @property
+    def erasures(self) -> int:
+        """How many groups have erased something, and the start, after which it is not known."""
+        return self._erasures
+
+    @property
+    def scrubbed(self) -> int:
+        """How many of the `erasures` left nothing in the log; told by an empty delivery."""
+        return self._scrubbed
 
     def start(self) -> None:
         """Begin to take appends."""
@@ -214,6 +228,9 @@ class Writer:
         except sqlite3.Error:
             emptied = False
         self._scrub_at = None if emptied else time.monotonic() + PROBE_SECONDS
+        if emptied:
+            self._scrubbed = self._erasures
+            self._deliver((), self._writable)
 
     def _try_again(self) -> None:
         try:
@@ -237,6 +254,7 @@ class Writer:
             if len(batch) == 1 or isinstance(error, sqlite3.OperationalError):
                 if _is_ours(error):
                     self._writable = False
+                    self.figures.groups_failed += 1
                 return [(token, _failure(error)) for token, _ in batch]
         return [result for item in batch for result in self._commit([item])]
 
@@ -245,6 +263,7 @@ class Writer:
         position = self._position
         results: list[tuple[Token, Result]] = []
         erases = False
+        began = time.perf_counter()
         self._connection.execute("BEGIN IMMEDIATE")
         if not self._writable:
             self._refuse_other_head()
@@ -261,12 +280,18 @@ class Writer:
                 results.append((token, Appended([row.event for row in made.rows])))
             else:
                 results.append((token, made))
+        decided = time.perf_counter()
         self._connection.execute("COMMIT")
         if position > self._position:
             # An empty transaction says nothing about the disk, and has no time.
             self._position, self._last_at, self._writable = position, at, True
-        if erases and self._scrub_at is None:
-            self._scrub_at = time.monotonic() + SCRUB_SECONDS
+            ended = time.perf_counter()
+            self.figures.groups.observe(ended - began)
+            self.figures.syncs.observe(ended - decided)
+        if erases:
+            self._erasures += 1
+            if self._scrub_at is None:
+                self._scrub_at = time.monotonic() + SCRUB_SECONDS
         return results
 
     def _insert(self, made: Sequenced) -> None:

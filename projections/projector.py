@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from .errors import GapError, ProjectionError, ViewsFailedError
 from .generations import live_generations, move
 from .journal_file import open_journal_file
 from .projection import Projection
+from .status import ProjectionStatus, State
 from .views_file import (
     close_cleanly,
     connect,
@@ -66,6 +68,10 @@ class Projector:
         self._is_urgent = False
         self._is_stopping = False
         self._appliers: dict[str, Applier] = {}
+        now = time.monotonic()
+        self._moves = {projection.name: (0, now) for projection in projections}
+        """Where each projection stands, and since when (seconds of the monotonic clock)."""
+        self._told = ""
         self.position = 0
         """The newest position that every live generation includes."""
         self.fault = ""
@@ -75,6 +81,23 @@ class Projector:
         self.is_fed = False
         """True while it keeps up with the feed; False while it reads the file."""
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
+
+    def status(self) -> list[ProjectionStatus]:
+        """Tell how each projection stands; may be called on any thread, and never waits."""
+        now = time.monotonic()
+        state: State = "live" if self.is_fed else "catching_up"
+        if self.fault:
+            state = "stopped" if self.is_halted else "waiting"
+        error = self._told if self.fault else ""
+        made: list[ProjectionStatus] = []
+        for projection in self._projections:
+            position, since = self._moves[projection.name]
+            made.append(
+                ProjectionStatus(
+                    projection.name, projection.version, state, position, now - since, error
+                )
+            )
+        return made
 
     def start(self) -> None:
         """Begin to catch up."""
@@ -125,15 +148,18 @@ class Projector:
             else:
                 # A fold that raises is a mistake of its author, who needs the place.
                 _log.exception("a projection failed")
-                self._halt(f"{type(error).__name__}: {error}")
+                kind = type(error).__name__
+                self._halt(f"{kind}: {error}", f"A fold raised {kind}; the log says where.")
 
-    def _halt(self, fault: str) -> None:
+    def _halt(self, fault: str, told: str = "") -> None:
+        """Stop for good; `told` is what anybody may read of a fault that quotes an event."""
         _log.critical(
             "the projector stopped at position %d, and lists stay there: %s", self.position, fault
         )
         with self._wake:
             self._waiting.clear()
             self._must_read = True
+        self._told = told or fault
         self.fault = fault
         self.is_halted = True
         self._moved()
@@ -164,7 +190,7 @@ class Projector:
         """Rest a little after a failure of the disk, or a lock held too long, then read on."""
         if not self.fault:
             _log.error("the projector waits at position %d: %s", self.position, error)
-        self.fault = f"{self._views_path} can't be written: {error}"
+        self._told = self.fault = f"{self._views_path} can't be written: {error}"
         with self._wake:
             self._waiting.clear()
             self._must_read = True
@@ -209,8 +235,15 @@ class Projector:
                 reached.append(new[-1].position)
         self.fault = ""
         self.position = min(reached)
+        self._note_moves(reached)
         self._moved()
         return True
+
+    def _note_moves(self, reached: Sequence[int]) -> None:
+        now = time.monotonic()
+        for projection, position in zip(self._projections, reached, strict=True):
+            if position != self._moves[projection.name][0]:
+                self._moves[projection.name] = position, now
 
     def _applier(
         self, connection: sqlite3.Connection, projection: Projection, generation: int

@@ -18,6 +18,7 @@ from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, Vie
 from .journal_file import open_journal_file
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
+from .status import ProjectionStatus
 from .vault_projection import API_KEY, ITEMS, KEYS_UNDER_OTHERS, item_row, key_row
 from .vault_state import VaultItem, WrappedKey
 from .view_rows import (
@@ -92,6 +93,10 @@ class Views:
         if self.fault:
             return False
         return self.projector.is_fed or self.position >= self._journal.head
+
+    def status(self) -> list[ProjectionStatus]:
+        """Tell how each projection stands."""
+        return self.projector.status()
 
     async def wait_for(self, position: int, seconds: float = FRESH_SECONDS) -> None:
         """Wait until every view includes a position.

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from refold.http import server
+from refold.http import assembly
 from refold.journal import merkle
 from refold.journal.merkle import Frontier
 from refold.journal.tree_store import Levels
@@ -124,7 +124,7 @@ async def _no_proofs(*_: Any) -> AsyncGenerator[Any]:
 def main() -> None:
     """Measure, or serve what is compared with."""
     if sys.argv[1:] == [WITHOUT]:
-        server.__dict__["open_proofs"] = _no_proofs
+        assembly.__dict__["open_proofs"] = _no_proofs
         raise SystemExit(cli.main(["serve"]))
     parser = argparse.ArgumentParser(description="Measure tree and checkpoints.")
     parser.add_argument("--pairs", type=int, default=20)

@@ -169,6 +169,7 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
         ("/journal/entries", f"/journal/entries?workflow={workflow}&exact=true"),
         ("/journal/events/{position}/proof", "/journal/events/1/proof"),
         ("/journal/consistency", "/journal/consistency?from=1"),
+        ("/projections", "/projections"),
         ("/readyz", "/readyz"),
         ("/healthz", "/healthz"),
     ):

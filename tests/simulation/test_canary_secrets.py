@@ -1,8 +1,8 @@
 """No secret, and no part of one in any form, is anywhere but in the vault and in the call itself.
 
 Random workflows send canaries to an endpoint that sends them back in every form. Afterwards all
-that the service wrote is searched for them: its files, its log, its answer to each GET, and what
-is exported of it in every format.
+that the service wrote is searched for them: its files, its log, its answer to each GET, its
+metrics among them, and what is exported of it in every format.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.support import canary_forms
 from tests.support.canary import Author, canaries
 from tests.support.canary_echo import Echo, echoing
 from tests.support.canary_forms import Leaks
+from tests.support.metrics_kit import OPENMETRICS
 from tests.support.service import Client, Reply, Service, node, running
 
 WORKFLOWS = {"dev": 12, "ci": 50, "full": 500}
@@ -103,7 +104,7 @@ class Story:
 
     def read_everything(self) -> None:
         """Ask every route that can be read, for every workflow and run."""
-        paths = {e.path for e in ENDPOINTS if e.method == "GET"} | {"/metrics", "/openapi.json"}
+        paths = {e.path for e in ENDPOINTS if e.method == "GET"} | {"/openapi.json"}
         for path in sorted(paths):
             asked: set[str] = set()
             for known, other in zip(self.ids, self.ids[1:] + self.ids[:1], strict=True):
@@ -113,7 +114,10 @@ class Story:
                     if "{itemId}" not in path:
                         break
             for url in sorted(asked):
-                self.keep(self.client.get(url), url)
+                reply = self.keep(self.client.get(url), url)
+                if path == "/metrics":
+                    assert b"refold_calls_in_progress" in reply.body, "the metrics are searched"
+                    self.keep(self.client.get(url, Accept=OPENMETRICS), url)
                 if url.endswith("/events"):
                     self.keep(self.client.get(url, Accept="application/x-ndjson"), url)
 
@@ -218,6 +222,42 @@ def test_a_service_that_does_not_search_its_answers_is_found_out(tmp_path: Path,
         service.kill()
     assert any(trace.startswith("POST") for trace in found)
     assert any(trace.startswith("journal") for trace in found), found
+
+
+LABELLED = """
+import sys
+from refold.http import router
+from refold.scripts import cli
+find = router.Router.find
+def find_and_label(self, method, path):
+    route, params = find(self, method, path)
+    route.figures.template = path
+    return route, params
+router.Router.find = find_and_label
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(600)
+def test_a_service_that_counts_by_what_was_sent_is_found_out(tmp_path: Path, seed: int) -> None:
+    """In its metrics, which nothing else would show: no answer repeats a path."""
+    dice = random.Random(seed)
+    service = Service(tmp_path / "data", command=(sys.executable, "-c", LABELLED, "serve"))
+    service.start()
+    try:
+        with echoing() as echo:
+            story = Story(service, echo, dice, "acme")
+            story.execute(0)
+            secret = next(s for s in story.secrets.values() if len(s) > 8 and s.isalnum())
+            story.keep(story.client.get(f"/workflows/{secret}"))
+            story.wait()
+            story.read_everything()
+            story.client.close()
+            found = traces(service, [story])
+    finally:
+        service.kill()
+    assert found
+    assert all(trace.startswith("/metrics") for trace in found), found
 
 
 @pytest.mark.parametrize("name", sorted(canary_forms.TRANSFORMS))
