@@ -216,6 +216,19 @@ def test_runs_of_deleted_workflows_stay_provable(client: Client, tmp_path: Path)
     assert {made, workflow} == {entry["stream"] for entry in entries}
 
 
+def test_a_run_whose_data_was_erased_is_still_proven(
+    client: Client, sink: Endpoint, tmp_path: Path
+) -> None:
+    """So is one that was resumed from it, since their bodies are the same."""
+    failed, resumed = _failed_and_resumed(client, sink)
+    assert client.post("/journal/erasures", {"run": failed}).status == 200
+    bundle = tmp_path / "run.zip"
+    bundle.write_bytes(client.get(f"/workflows/runs/{resumed}/bundle").body)
+    code, said = verify(bundle)
+    assert (code, said[:31]) == (10, "Valid, by its bytes alone, with")
+    assert b'"n":1' not in bundle.read_bytes()
+
+
 def test_a_journal_with_erased_bodies_is_valid_and_says_so(tmp_path: Path) -> None:
     """A deleted vault item loses its key; the entries that held it still prove themselves."""
     with running(tmp_path / "data") as service, closing(service.client()) as client:
