@@ -1,7 +1,7 @@
 """JSON Patches (RFC 6902) between what two runs recorded, within bounds of time and size.
 
 A patch that is made here, applied to the left document, gives the right one. Where making a fine
-one would take long, or it would be larger than the document, it replaces the whole document,
+one would take long, or it would be larger than a large document, it replaces the whole document,
 which takes no comparing.
 """
 
@@ -19,6 +19,8 @@ MEMBERS_MAX: Final = 1000
 PATCHES_BYTES_MAX: Final = 8 * 1024 * 1024
 """How large all patches of a comparison may be together."""
 
+_SMALL: Final = 4096
+"""Up to how many bytes a patch of single members is better, however small the document is."""
 NO_CHANGE: Final = b"[]"
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -42,7 +44,7 @@ class Patcher:
             return NO_CHANGE
         made = b'[{"op":"replace","path":"","value":' + right + b"}]"
         fine = self._fine(left, right)
-        if fine is not None and len(fine) < len(made):
+        if fine is not None and len(fine) < max(len(made), _SMALL):
             made = fine
         if len(made) > self._room:
             return None
