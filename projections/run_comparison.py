@@ -28,6 +28,9 @@ Comparing: TypeAlias = "Generator[Sequence[int], Bodies, Comparison]"
 Omitted = Literal["", "erased", "too_large"]
 
 
+_NONE: Final[Bodies] = {}
+
+
 class _RequestBody(msgspec.Struct, frozen=True):
     payload: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -164,7 +167,7 @@ def _outputs(
     while start < len(nodes):
         some = nodes[start : start + count]
         wanted = [at for node in some for at in _outcomes(node)]
-        bodies = (yield wanted) if wanted else {}
+        bodies: Bodies = (yield wanted) if wanted else _NONE
         made.extend(_patched(node, bodies, patcher) for node in some)
         start += len(some)
         count = _next_count(count, len(some), bodies.values())
