@@ -62,7 +62,7 @@ async def _compared(app: App, call: Call, left: LoadedRun, right: LoadedRun) -> 
         # Runs of many thousand events take a while: too long for the loop that serves everybody.
         wanted = await asyncio.to_thread(_advance, steps, bodies)
         if isinstance(wanted, Comparison):
-            return run_diff_of(wanted)
+            return await asyncio.to_thread(run_diff_of, wanted)
         bodies = await app.bodies(list(wanted))
 
 

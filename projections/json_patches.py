@@ -54,7 +54,7 @@ class Patcher:
     def _fine(self, left: bytes, right: bytes) -> bytes | None:
         """Return a patch of single members, None where that would cost too much."""
         size = len(left) + len(right)
-        if size > self._bytes_left:
+        if size > self._bytes_left or self._members_left <= 0:
             return None
         self._bytes_left -= size
         # Only who compares pays for it: the service starts without.

@@ -121,23 +121,24 @@ class Alignment:
     """Two runs laid side by side."""
 
     def __init__(self, left: Told, right: Told) -> None:
-        self._matches: dict[tuple[int, int], _Match] = {}
-        self._left, self._right = _aligned(left.events), _aligned(right.events)
+        self._left, self._right = _by_place(left.events), _by_place(right.events)
         self._sides = _sides(left), _sides(right)
-        for key, event in self._left.items():
-            counterpart = self._right.get(key)
-            if counterpart is not None:
-                self._match(event, counterpart)
-        for place, side in self._sides[0].items():
-            other = self._sides[1].get(place)
-            if side.outcome and other and other.outcome:
-                self._match(side.outcome, other.outcome)
+        self._matches: dict[int, _Match] = {}
+        """By the version of the left event."""
+        for place, own in self._left.items():
+            for a, b in zip(own, self._right.get(place, ()), strict=False):
+                self._matches[a.version] = _matched(a, b)
+        self._outcomes = {
+            place: _matched(side.outcome, other.outcome)
+            for place, side in self._sides[0].items()
+            if side.outcome and (other := self._sides[1].get(place)) and other.outcome
+        }
 
     @property
     def pairs(self) -> list[Pair]:
         """The bodies that must be read to compare the runs: those not known to be the same."""
-        found = (match for match in self._matches.values() if type(match) is tuple)
-        return list(dict.fromkeys(found))
+        matches = (*self._matches.values(), *self._outcomes.values())
+        return list(dict.fromkeys(match for match in matches if type(match) is tuple))
 
     def compare(self, verdicts: Verdicts, *, same_payload: bool | None) -> RunDiff:
         """Compare the runs.
@@ -145,26 +146,46 @@ class Alignment:
         `verdicts` has an entry for each of `pairs`; `same_payload` is the one on the trigger
         payloads, which may be inherited from other runs.
         """
+        known: dict[_Match, bool | None] = {True: True, False: False, _BY_PAYLOAD: same_payload}
+        known.update(verdicts.items())
+        places = dict.fromkeys([*self._left, *self._right])
+        firsts = [self._apart_at(place, known) for place in places]
+        left, right = self._sides
+        nodes = [
+            NodeDiff(place, self._result(place, known), left.get(place), right.get(place))
+            for place in dict.fromkeys([*left, *right])
+        ]
+        return RunDiff(
+            min((one for one, _ in firsts if one), key=_version, default=None),
+            min((other for _, other in firsts if other), key=_version, default=None),
+            nodes,
+        )
 
-        matches = self._matches
+    def _apart_at(
+        self, place: Place, known: Mapping[_Match, bool | None]
+    ) -> tuple[Recorded | None, Recorded | None]:
+        """Return each run's first event at a place without its like in the other run."""
+        own, others = self._left.get(place, ()), self._right.get(place, ())
+        turn = 0
+        for event in own[: len(others)]:
+            if known[self._matches[event.version]] is False:
+                break
+            turn += 1
+        return (
+            own[turn] if turn < len(own) else None,
+            others[turn] if turn < len(others) else None,
+        )
 
-        def same(left: Recorded, right: Recorded) -> bool | None:
-            match = matches[left.version, right.version]
-            if type(match) is tuple:
-                return verdicts[match]
-            return same_payload if match == _BY_PAYLOAD else match is True
-
-        first = _first_apart(self._left, self._right, same)
-        other = None
-        if first is not None or len(self._left) != len(self._right):
-            other = _first_apart(self._right, self._left, lambda right, left: same(left, right))
-        return RunDiff(first, other, _nodes(*self._sides, same))
-
-    def _match(self, left: Recorded, right: Recorded) -> None:
-        """Note whether two events are the same, or the bodies by which that is decided."""
-        key = left.version, right.version
-        if key not in self._matches:
-            self._matches[key] = _matched(left, right)
+    def _result(self, place: Place, known: Mapping[_Match, bool | None]) -> Result:
+        left, right = (sides.get(place) for sides in self._sides)
+        if left is None:
+            return "only_right"
+        if right is None:
+            return "only_left"
+        if left.outcome is None or right.outcome is None:
+            return "same" if left.outcome is right.outcome else "changed"
+        verdict = known[self._outcomes[place]]
+        return "unknown" if verdict is None else "same" if verdict else "changed"
 
 
 def same_bytes(
@@ -185,33 +206,21 @@ def own_ids(state: RunState) -> set[str]:
 _BY_PAYLOAD: Final = "payload"
 """Of two requests the payloads decide, which may be recorded in other runs."""
 _Match = bool | Pair | Literal["payload"]
-_Key = tuple[Place, int]
-_Same = Callable[[Recorded, Recorded], bool | None]
+_version: Final[Callable[[Recorded], int]] = attrgetter("version")
 
 
-def _aligned(events: Sequence[Recorded]) -> dict[_Key, Recorded]:
-    """Return the events by their place and their turn there, in the order of the stream."""
-    turns: dict[Place, int] = {}
-    found: dict[_Key, Recorded] = {}
+def _by_place(events: Sequence[Recorded]) -> dict[Place, list[Recorded]]:
+    """Return the events by where they happened, in the order of the stream."""
+    found: dict[Place, list[Recorded]] = {}
     for event in events:
-        facts = event.facts
-        kind = type(facts)
-        if kind is _SKIPPED:
-            continue
-        place = _PLACES[kind](facts)
-        turn = turns[place] = turns.get(place, 0) + 1
-        found[place, turn] = event
+        kind = type(event.facts)
+        if kind is not _SKIPPED:
+            place = _PLACES[kind](event.facts)
+            if place in found:
+                found[place].append(event)
+            else:
+                found[place] = [event]
     return found
-
-
-def _first_apart(
-    own: Mapping[_Key, Recorded], other: Mapping[_Key, Recorded], same: _Same
-) -> Recorded | None:
-    for key, event in own.items():
-        counterpart = other.get(key)
-        if counterpart is None or same(event, counterpart) is False:
-            return event
-    return None
 
 
 def _sides(told: Told) -> dict[Place, Side]:
@@ -236,25 +245,6 @@ def _sides(told: Told) -> dict[Place, Side]:
             )
         found[place] = made
     return found
-
-
-def _nodes(left: Mapping[Place, Side], right: Mapping[Place, Side], same: _Same) -> list[NodeDiff]:
-    made: list[NodeDiff] = []
-    for place in dict.fromkeys([*left, *right]):
-        a, b = left.get(place), right.get(place)
-        made.append(NodeDiff(place, _result(a, b, same), a, b))
-    return made
-
-
-def _result(left: Side | None, right: Side | None, same: _Same) -> Result:
-    if left is None:
-        return "only_right"
-    if right is None:
-        return "only_left"
-    if left.outcome is None or right.outcome is None:
-        return "same" if left.outcome is right.outcome else "changed"
-    verdict = same(left.outcome, right.outcome)
-    return "unknown" if verdict is None else "same" if verdict else "changed"
 
 
 def _matched(left: Recorded, right: Recorded) -> _Match:

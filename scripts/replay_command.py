@@ -85,7 +85,7 @@ def replay(
         return tell_unknown(run_id, settings.data)
     told = entries[: _last(from_, to, len(entries))]
     if step:
-        return _print_steps(told, from_, as_json=as_json)
+        return _print_steps(told, from_, len(entries), as_json=as_json)
     state = fold(run_id, (verified.event for verified in told))
     if as_json:
         _print_json(told, from_, state)
@@ -134,14 +134,14 @@ def _body_of(verified: Verified) -> msgspec.Raw | None:
     return None if verified.body is None else msgspec.Raw(verified.body.data)
 
 
-def _print_steps(entries: Sequence[Verified], first: int, *, as_json: bool) -> int:
+def _print_steps(entries: Sequence[Verified], first: int, total: int, *, as_json: bool) -> int:
     run_id = entries[0].event.stream
     walked = zip(entries, steps(run_id, (v.event for v in entries)), strict=True)
     shown = ((verified, step) for verified, step in walked if verified.event.version >= first)
     if not as_json:
         from .step_view import walk
 
-        return walk(shown, entries[-1].event.version)
+        return walk(shown, entries[-1].event.version, total)
     encode = msgspec.json.Encoder().encode
     for verified, step in shown:
         line = _StepLine(

@@ -27,16 +27,17 @@ _INTERRUPTED: Final = 130
 """What a shell expects of a program that ended by an interrupt."""
 
 
-def walk(shown: Iterable[tuple[Verified, Step]], last: int) -> int:
+def walk(shown: Iterable[tuple[Verified, Step]], last: int, total: int) -> int:
     """Show each event with what it changed; returns the exit code.
 
-    Where input and output are a terminal it waits for a line after each but the last.
+    Where input and output are a terminal it waits for a line after each but the `last` version,
+    of `total` that the run has.
     """
     out = console()
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         for verified, step in shown:
-            out.print(_view(verified, step, last))
+            out.print(_view(verified, step, total))
             if asks and verified.event.version < last:
                 said = _asked(out)
                 if said == "q":
@@ -56,12 +57,12 @@ def _asked(out: Console) -> str:
     return line.strip().lower() if line else "q"
 
 
-def _view(verified: Verified, step: Step, last: int) -> Group:
+def _view(verified: Verified, step: Step, total: int) -> Group:
     event = verified.event
     facts = event.facts
     path = getattr(facts, "iteration", "")
     head = [
-        f"v{event.version} of {last}",
+        f"v{event.version} of {total}",
         to_wire(event.at)[11:26],
         facts.type,
         str(getattr(facts, "node", "")) + (f" [{path}]" if path else ""),

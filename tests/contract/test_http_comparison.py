@@ -36,7 +36,7 @@ def outputs(client: Client, run_id: str) -> dict[str, Any]:
 
 def applied(patch: Any, document: Any) -> Any:
     """Apply a patch by an implementation that had no part in making it."""
-    return jsonpath.JSONPatch(patch).apply(deepcopy(document))
+    return jsonpath.JSONPatch(patch, unicode_escape=False).apply(deepcopy(document))
 
 
 def judged(text: str) -> dict[str, Any]:

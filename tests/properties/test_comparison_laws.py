@@ -43,7 +43,10 @@ def applied(patch: bytes, document: Any) -> Any:
     for one in operations:
         for name in {"path", "from"} & one.keys():
             one[name] = "/in" + one[name]
-    made: Any = jsonpath.JSONPatch(operations).apply({"in": deepcopy(document)})
+    # By default it undoes escapes in paths, which breaks every name that is not ASCII.
+    made: Any = jsonpath.JSONPatch(operations, unicode_escape=False).apply(
+        {"in": deepcopy(document)}
+    )
     return made["in"]
 
 
