@@ -128,7 +128,7 @@ class Alignment:
         for place, own in self._left.items():
             for a, b in zip(own, self._right.get(place, ()), strict=False):
                 self._matches[a.version] = _matched(a, b)
-        self._outcomes = {
+        self._outcomes: dict[Place, _Match] = {
             place: _matched(side.outcome, other.outcome)
             for place, side in self._sides[0].items()
             if side.outcome and (other := self._sides[1].get(place)) and other.outcome
