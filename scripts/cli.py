@@ -22,6 +22,7 @@ _COMMANDS = {
     "token": "refold.scripts.token_command:token",
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",
+    "diff": "refold.scripts.diff_command:diff",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
     "export": "refold.scripts.export_command:export",
 }

@@ -150,6 +150,8 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
     failed = run(client, workflow)["id"]
     again = client.post(f"/workflows/runs/{failed}/resume-from/n1", Prefer="wait=30")
     resumed = again.json["new_run"]["id"]
+    other = create(client, quick())
+    succeeded, blamed = (run(client, other, {"name": name})["id"] for name in ("Ann", "Bob"))
     for template, path in (
         ("/workflows/runs/{runId}", f"/workflows/runs/{failed}?include=workflow"),
         ("/workflows/{workflowId}/executions", f"/workflows/{workflow}/executions"),
@@ -166,6 +168,9 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
         ("/workflows/runs/{runId}/lineage", f"/workflows/runs/{failed}/lineage"),
         ("/workflows/runs/{runId}/diff/{otherRunId}", f"/workflows/runs/{failed}/diff/{resumed}"),
         ("/projections", "/projections"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{failed}/blame"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{succeeded}/blame"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{blamed}/blame"),
         ("/readyz", "/readyz"),
         ("/healthz", "/healthz"),
     ):
