@@ -25,6 +25,7 @@ _COMMANDS = {
     "diff": "refold.scripts.diff_command:diff",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
     "export": "refold.scripts.export_command:export",
+    "verify": "refold.scripts.verify_command:verify",
 }
 
 EXIT_FAILED = 1
