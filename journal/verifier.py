@@ -197,7 +197,7 @@ def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
                 if size in roots:
                     roots[size] = functools.reduce(lambda a, b: node(b, a), stack[::-1])
             tell(size, ask("SELECT max(position) FROM event").fetchone()[0])
-        fits = ask(_COUNTS).fetchone() == (bodies, len(chain.erased), chain.journal.decode())
+        fits = ask(_COUNTS).fetchall() == [(bodies, len(chain.erased), chain.journal.decode())]
         demand((fits and not chain.gone) or not size, "The tables do not account for the entries.")
     return chain, roots
 

@@ -17,11 +17,14 @@ Forge = Callable[[sqlite3.Connection], object]
 def forge(file: Path, change: Forge) -> None:
     """Change a journal's file with its triggers gone."""
     with raw(file) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        connection.execute("BEGIN")
         triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         for (name,) in triggers.fetchall():
             connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("PRAGMA ignore_check_constraints = 1")
         change(connection)
+        connection.execute("COMMIT")
 
 
 def sql(statement: str, *values: object) -> Forge:
@@ -140,6 +143,7 @@ LONE: dict[str, Forge] = {
     "half a character": rewritten(0, b'"corr":"', b'"corr":"\xc3'),
     "another spelling of a character": rewritten(0, b'"corr":"', b'"corr":"\\u0041'),
     "the identity": sql("UPDATE journal SET id = 'x'"),
+    "a second identity": sql("INSERT INTO journal SELECT 2, 'x', format, created_at FROM journal"),
     "another program's file": lambda db: db.execute("PRAGMA application_id = 1"),
 }
 """Found in a file that stands alone, without any checkpoint."""

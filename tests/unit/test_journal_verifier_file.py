@@ -1,4 +1,4 @@
-"""The verifier and the file as SQLite sees it: logs, locks, links, views, and a moment that moves."""
+"""The verifier and the file as SQLite sees it: logs, links, views, and a moment that moves."""
 
 from __future__ import annotations
 
