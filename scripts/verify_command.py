@@ -85,7 +85,7 @@ def verify(
     evidence = path or settings.data
     try:
         with progress_bar("verify", "entries") as report:
-            found = _verify(evidence, keys, list(map(str, kept)), witnesses, report)
+            found = verify_settled(evidence, keys, list(map(str, kept)), witnesses, report)
     except KeyboardInterrupt:
         print("refold: the verification was interrupted; nothing is said", file=sys.stderr)
         return _INTERRUPTED
@@ -104,7 +104,7 @@ def verify(
     return code
 
 
-def _verify(
+def verify_settled(
     evidence: Path,
     keys: Sequence[str],
     kept: Sequence[str],

@@ -15,15 +15,19 @@ Forge = Callable[[sqlite3.Connection], object]
 
 
 def forge(file: Path, change: Forge) -> None:
-    """Change a journal's file with its triggers gone."""
+    """Change a journal's file with its triggers gone, and put them back as they were."""
     with raw(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA ignore_check_constraints = 1")
         connection.execute("BEGIN")
-        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        for (name,) in triggers.fetchall():
+        triggers = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid"
+        ).fetchall()
+        for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         change(connection)
+        for _, statement in triggers:
+            connection.execute(statement)
         connection.execute("COMMIT")
 
 
