@@ -2,10 +2,9 @@
 
     python verifier.py PATH [--key VKEY]... [--checkpoint FILE]... [--witness VKEY]...
 
-PATH is a data directory, a journal.db or a bundle, and only read. Give the log's key as published,
-and each checkpoint that you kept: what lies beside the evidence proves that it fits together, not
-whose it is. Ends with 0 valid, 10 valid with erased bodies, 20 not complete, 30 diverged from a
-checkpoint, 40 invalid. Needs Python 3.11 and "cryptography".
+PATH is a data directory, a journal.db or a bundle. Give the published key, and each checkpoint that
+you kept: what lies beside the evidence can't say whose it is. Ends with 0 valid, 10 valid with
+erased bodies, 20 incomplete, 30 diverged, 40 invalid. Needs Python 3.11 and "cryptography".
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import sqlite3
 import struct
 import zlib
 from bisect import bisect_left
+from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -130,7 +130,7 @@ def joint_roots(leaves: dict[int, bytes], size: int, cut: int, proof: list[bytes
 class Chain:
     """Checks entry after entry. `find` gives leaf, entry, body_at by stream and version."""
 
-    def __init__(self, find: Any, has_gaps: bool) -> None:
+    def __init__(self, find: Callable[[str, int, int], Any], has_gaps: bool) -> None:
         self.find, self.has_gaps, self.at, self.place, self.journal = find, has_gaps, 0, 0, b""
         self.erased, self.gone, self.heads = list[int](), dict[int, Any](), dict[bytes, Any]()
 
@@ -147,7 +147,7 @@ class Chain:
         demand(gap or (number, prev) == (before + 1, head), place, "does not follow its stream.")
         same = time >= self.at and journal == (self.journal or journal)
         demand(same, place, "is from another time or journal than the one before it.")
-        self.at, self.place, self.journal = time, place, journal
+        self.at, self.place, self.journal = time, place, bytes(journal)
         self.heads[stream] = number, leaf.hex().encode()
         own = place if payload and not src else 0
         if src:
@@ -184,7 +184,7 @@ def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
         demand(ask(_FORMAT).fetchone()[0], "This is no journal of a known format.")
         demand(ask("PRAGMA integrity_check(1)").fetchone()[0] == "ok", "The tables are damaged.")
         size, bodies, stack, roots = 0, 0, list[bytes](), {note[1]: b"" for note in notes}
-        rows, chain = ask(_ROWS), Chain(lambda *at: ask(_FIND, at).fetchone(), False)
+        rows, chain = ask(_ROWS), Chain(lambda s, n, p: ask(_FIND, (s, n, p)).fetchone(), False)
         while page := rows.fetchmany(2000):
             for place, entry, body_at, salt, data, by, *row in page:
                 leaf, at, *_, name, _, _, n = chain.add(place, entry, body_at, salt, data, by)

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import verifier
-from refold.journal.checkpoints import public_key, sign_note
+from refold.journal.checkpoints import KEY_FILE, load_keys, public_key, sign_note
 from refold.scripts.verify_command import SHOWN_MAX, verify_settled
 from tests.support.evidence_kit import RUN, Evidence, erasing, make_evidence, root_of
 from tests.support.forgeries import LONE, Forge, forge, sql, without_run
@@ -55,6 +55,14 @@ def found(done: Done) -> tuple[int, str]:
     lines = done.stdout.splitlines()
     assert len(lines) == (2 if done.returncode == verifier.ERASED else 1)
     return done.returncode, lines[0]
+
+
+def signed(data: Path, *keys: Ed25519PrivateKey) -> bytes:
+    """Return a checkpoint of a journal as it is, under its log's name."""
+    origin = (data / verifier.PUBLIC).read_text(encoding="utf-8").split("+")[0]
+    with raw(data / "journal.db") as connection:
+        rows = connection.execute("SELECT leaf FROM event ORDER BY position").fetchall()
+    return sign_note(origin, len(rows), root_of([row[0] for row in rows]), keys)
 
 
 def test_a_journal_is_verified_by_what_is_given(evidence: Evidence, tmp_path: Path) -> None:
@@ -144,6 +152,10 @@ def test_who_kept_a_checkpoint_finds_that_the_tail_is_gone(
     assert found(verify(data, *key))[0] == 20
     told = found(verify(data, *key, "--checkpoint", kept))
     assert told == (30, "This is not the signed tree of 17.")
+    # As a restored backup has it: an older note, which the log did sign.
+    (data / verifier.NOTE).write_bytes(signed(data, *load_keys(data / KEY_FILE)))
+    assert found(verify(data, *key)) == (0, "Valid, by a signed checkpoint.")
+    assert found(verify(data, *key, "--checkpoint", kept))[0] == 30
 
 
 def test_a_history_that_somebody_else_has_signed_is_not_the_log_s(
@@ -151,11 +163,8 @@ def test_a_history_that_somebody_else_has_signed_is_not_the_log_s(
 ) -> None:
     """Rewritten from end to end, with a key of their own, under the log's name."""
     forge(data / "journal.db", without_run)
-    with raw(data / "journal.db") as connection:
-        rows = connection.execute("SELECT leaf FROM event ORDER BY position").fetchall()
-    origin = evidence.public_key.split("+")[0]
-    note = sign_note(origin, len(rows), root_of([row[0] for row in rows]), [KEY])
-    (data / verifier.NOTE).write_bytes(note)
+    origin, right = evidence.public_key.split("+")[0], load_keys(data / KEY_FILE)
+    (data / verifier.NOTE).write_bytes(signed(data, KEY))
     (data / verifier.PUBLIC).write_text(public_key(origin, KEY) + "\n", encoding="utf-8")
     kept = tmp_path / "kept.note"
     kept.write_bytes(evidence.note)
@@ -165,8 +174,11 @@ def test_a_history_that_somebody_else_has_signed_is_not_the_log_s(
         "A checkpoint is signed by no key of its log that is known here.",
     )
     assert found(verify(data, "--checkpoint", kept))[0] == 40
-    both = ("--key", evidence.public_key, "--key", public_key(origin, KEY))
-    assert found(verify(data, *both, "--checkpoint", kept))[0] == 30
+    # With the log's own key it is the log's, for whoever has kept nothing.
+    (data / verifier.NOTE).write_bytes(signed(data, *right))
+    key = ("--key", evidence.public_key)
+    assert found(verify(data, *key))[1].startswith("Valid, by a signed checkpoint")
+    assert found(verify(data, *key, "--checkpoint", kept))[0] == 30
 
 
 BAD: dict[str, tuple[int, Callable[[Path], object]]] = {

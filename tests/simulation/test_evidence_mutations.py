@@ -102,7 +102,7 @@ class World:
 
     def told(self) -> str:
         """Say what became of the mutants since it was last asked."""
-        found, self.found = self.found, Counter()
+        found, self.found = self.found, Counter[str]()
         return ", ".join(f"{what}: {count}" for what, count in sorted(found.items()))
 
 
