@@ -1,8 +1,8 @@
 """Measures how fast a journal is verified: python -m tests.bench.verify_speed [EVENTS]
 
 Fills a journal through the real store with runs of ten events, signs it, closes it, and verifies
-it in a process of its own, as an auditor does. Prints the time of each round, and the best on the clock and of CPU, which
-differ where the machine is busy.
+it in a process of its own, as an auditor does. Prints the time of each round, and the best on the
+clock and of CPU, which differ where the machine is busy.
 """
 
 from __future__ import annotations
