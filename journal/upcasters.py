@@ -48,10 +48,12 @@ class Decoders:
         self._read: Final[dict[Form, Callable[[bytes | msgspec.Raw], Facts]]] = {}
         self._bodies: Final[dict[Form, Sequence[Callable[[bytes], bytes]]]] = {}
         self._newest: Final[dict[str, int]] = {}
+        self.present: Final = frozenset(present)
+        """The structs that all reading ends with."""
         steps = {(step.old.type, step.old.schema): step for step in upcasters}
         if len(steps) < len(upcasters):
             raise ValueError("two upcasters start from the same schema")
-        for facts in present:
+        for facts in self.present:
             if facts.type in self._newest:
                 raise ValueError(f"two structs are the present form of {facts.type}")
             self._newest[facts.type] = facts.schema
