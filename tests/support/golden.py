@@ -188,7 +188,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        pairs = cast("dict[Any, Any]", value).items()
+        pairs: list[tuple[Any, Any]] = list(value.items())
         if all(isinstance(key, str) for key, _ in pairs):
             return {key: plain(one) for key, one in pairs}
         return [[plain(key), plain(one)] for key, one in pairs]

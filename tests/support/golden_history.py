@@ -215,6 +215,25 @@ def _resumed_run(kept: int, facts: e.Facts) -> list[Step]:
     ]
 
 
+def _items(at: int) -> list[Step]:
+    """An iterator whose first item succeeds and whose second fails."""
+    ended = e.IterationEnded(code="", ended_at=at, failed_node="", iteration="0", node="each")
+    bad = b'{"error":{"index":1,"node_id":"in","code":"type_mismatch","message":"no number"}}'
+    return [
+        Step(ASKING, _begun("each", "iterator"), b'{"items":[1,2]}'),
+        Step(ASKING, e.IterationStarted(iteration="0", node="each", started_at=at)),
+        Step(ASKING, _done("in", "text_transform", iteration="0"), b'{"text":"1"}'),
+        Step(ASKING, ended, b'{"result":{"text":"1"}}'),
+        Step(ASKING, e.IterationStarted(iteration="1", node="each", started_at=at)),
+        Step(ASKING, _not_done("in", iteration="1"), _ERROR),
+        Step(
+            ASKING,
+            msgspec.structs.replace(ended, code="type_mismatch", failed_node="in", iteration="1"),
+            bad,
+        ),
+    ]
+
+
 def _asking_run() -> list[Step]:
     at = START_US + 20 * SECOND_US
     child = e.ChildRequested(
@@ -231,7 +250,6 @@ def _asking_run() -> list[Step]:
     answers = e.InteractionSubmitted(
         action="submit", iteration="", node="ask", submitted_at=at + SECOND_US
     )
-    ended = e.IterationEnded(code="", ended_at=at, failed_node="", iteration="0", node="each")
     stopped = e.NodeInterrupted(
         attempt=1,
         code="cancelled",
@@ -244,7 +262,6 @@ def _asking_run() -> list[Step]:
         started_at=at,
     )
     form = b'{"title":"","description":"","fields":[],"actions":[],"timeout_seconds":9}'
-    bad = b'{"error":{"index":1,"node_id":"in","code":"type_mismatch","message":"no number"}}'
     called = _requested(
         depth=1,
         origin="subworkflow",
@@ -261,17 +278,7 @@ def _asking_run() -> list[Step]:
         Step(ASKING, e.TimerSet(due_at=at, iteration="", node="wait")),
         Step(ASKING, e.TimerFired(iteration="", node="wait")),
         Step(ASKING, _done("wait", "delay"), b'{"waited":600.0}'),
-        Step(ASKING, _begun("each", "iterator"), b'{"items":[1,2]}'),
-        Step(ASKING, e.IterationStarted(iteration="0", node="each", started_at=at)),
-        Step(ASKING, _done("in", "text_transform", iteration="0"), b'{"text":"1"}'),
-        Step(ASKING, ended, b'{"result":{"text":"1"}}'),
-        Step(ASKING, e.IterationStarted(iteration="1", node="each", started_at=at)),
-        Step(ASKING, _not_done("in", iteration="1"), _ERROR),
-        Step(
-            ASKING,
-            msgspec.structs.replace(ended, code="type_mismatch", failed_node="in", iteration="1"),
-            bad,
-        ),
+        *_items(at),
         Step(ASKING, _begun("sub", "trigger_workflow"), b'{"payload":{}}'),
         Step(ASKING, child),
         Step(CHILD, called, b'{"by":"ann","payload":{}}'),
