@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import msgspec
 
@@ -187,14 +187,17 @@ def plain(value: Any) -> Any:
     """Turn states into what JSON can hold; keys that are no strings become pairs."""
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, dict):
-        pairs: list[tuple[Any, Any]] = list(value.items())
-        if all(isinstance(key, str) for key, _ in pairs):
-            return {key: plain(one) for key, one in pairs}
-        return [[plain(key), plain(one)] for key, one in pairs]
+    if _is_map(value):
+        if all(isinstance(key, str) for key in value):
+            return {key: plain(one) for key, one in value.items()}
+        return [[plain(key), plain(one)] for key, one in value.items()]
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in cast("list[Any]", value)]
     return value
+
+
+def _is_map(value: Any) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
 
 
 def sums() -> dict[str, str]:
