@@ -16,6 +16,7 @@ import msgspec
 
 from refold.engine.authorizations import AuthorizationBody
 from refold.engine.runs import RunRequestBody
+from refold.engine.subscriptions import SubscriptionBody
 from refold.engine.vault_items import VaultBody
 from refold.engine.workflows import WorkflowBody
 from refold.journal import ids
@@ -45,6 +46,7 @@ _BODY_STRUCTS: dict[str, Any] = {
     "workflow.defined": WorkflowBody,
     "vault.defined": VaultBody,
     "authorization.defined": AuthorizationBody,
+    "subscription.defined": SubscriptionBody,
 }
 _TEXT_BODIES = {"key.wrapped", "key.rotated"}
 
@@ -179,8 +181,10 @@ def _state(stream: str, events: list[Recorded]) -> Any:
         for event in events:
             item = vault_state.evolve(item, event)
         return plain(item)
-    # No fold reads `sys`: its readers take the facts as they stand.
-    return [plain(event.facts) for event in events]
+    if stream == ids.SYS:
+        # No fold reads it: its readers take the facts as they stand.
+        return [plain(event.facts) for event in events]
+    return "a projection alone reads it"
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ CHILD_WORKFLOW = f"fl_{'b' * 26}"
 GONE_WORKFLOW = f"fl_{'c' * 26}"
 FAILED, RESUMED, ASKING, CHILD, WAITING = (f"{ids.RUN}{letter * 26}" for letter in "12345")
 VAULT = f"vlt_{'d' * 26}"
+SUBSCRIPTION, OTHER_SUBSCRIPTION = f"sub_{'g' * 26}", f"sub_{'h' * 26}"
 OTHER_GRANT = f"auth_{'f' * 26}"
 GRANT = f"auth_{'e' * 26}"
 
@@ -39,7 +40,7 @@ class Step(NamedTuple):
 
 def history() -> list[Step]:
     """Return the events; the journal's own first one stands before them."""
-    steps = [*_objects(), *_failed_run()]
+    steps = [*_objects(), *_subscriptions(), *_failed_run()]
     first = next(n for n, step in enumerate(steps, 1) if step.stream == FAILED)
     kept = next(n for n, step in enumerate(steps, 1) if isinstance(step.facts, e.NodeSucceeded))
     steps += _resumed_run(kept, steps[kept - 1].facts)
@@ -116,6 +117,30 @@ def _objects() -> list[Step]:
         Step(GRANT, e.AuthorizationRefreshed(item_version=2), b'{"ciphertext":"91ed7eb1"}'),
         Step(GRANT, e.AuthorizationRefused(code="invalid_grant"), b'{"error":"invalid_grant"}'),
         Step(GRANT, e.AuthorizationDeleted(), b'{"by":"ann"}'),
+    ]
+
+
+def _subscriptions() -> list[Step]:
+    first = e.SubscriptionDefined(
+        idempotency_digest="ba" * 32,
+        idempotency_key="subscribe-1",
+        idempotency_scope="acme:subscriptions",
+        position=3,
+        types="run.failed run.completed",
+        workflow=WORKFLOW,
+    )
+    body = b'{"by":"ann","url":"http://a.example/in","secret":"0f1e","with_bodies":true}'
+    backlog = f"{WORKFLOW}@5"
+    parked = e.SubscriptionParked(code="http_400", position=6, target=WORKFLOW)
+    everything = msgspec.structs.replace(first, types="", workflow="")
+    return [
+        Step(SUBSCRIPTION, first, body),
+        Step(SUBSCRIPTION, e.SubscriptionAdvanced(backlog=backlog, position=9)),
+        Step(SUBSCRIPTION, parked),
+        Step(OTHER_SUBSCRIPTION, everything, body),
+        Step(OTHER_SUBSCRIPTION, parked),
+        Step(OTHER_SUBSCRIPTION, e.SubscriptionReplayed(backlog=backlog), b'{"by":"ann"}'),
+        Step(OTHER_SUBSCRIPTION, e.SubscriptionDeleted(), b'{"by":"ann"}'),
     ]
 
 

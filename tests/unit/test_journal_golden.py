@@ -72,6 +72,7 @@ NOT_FOLDED = {
     "run.completed": "node",
     "run.failed": "code",
     "schedule.fired": "due_at missed run skipped",
+    "subscription.defined": _REQUEST,
     "timer.fired": "iteration node",
     "vault.defined": _REQUEST,
     "workflow.defined": _REQUEST,
