@@ -131,9 +131,7 @@ def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
 
 def entries_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
     """Return the statements that read the entries at some positions, a bounded page each."""
-    for start in range(0, len(positions), _BODIES_PAGE):
-        page = positions[start : start + _BODIES_PAGE]
-        marks = ",".join("?" * len(page))
+    for marks, page in _pages(positions):
         yield f"SELECT position, entry FROM event WHERE position IN ({marks})", page
 
 
