@@ -51,6 +51,7 @@ ERROR_CODES: Final = {
     "internal_server_error": (500, "A fault of ours; the request id finds it in the log."),
     "overloaded": (503, "Too much is waiting; `Retry-After` says when to try again."),
     "read_only": (503, "The journal can't be written; nothing was changed."),
+    "unknown_event": (503, "A newer version wrote what this would need; it has to be upgraded."),
     "run_still_running": (504, "The run of a synchronous call goes on; `X-Run-Id` names it."),
 }
 

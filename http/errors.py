@@ -32,6 +32,7 @@ from ..journal.errors import (
     RequestReusedError,
     StoreClosedError,
     StoreFailedError,
+    UnknownEventError,
 )
 from ..projections.errors import StaleViewsError, ViewsFailedError
 from .auth import AuthUnavailableError, ForbiddenError, UnauthorizedError
@@ -97,6 +98,8 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     OverloadedError: (503, "overloaded"),
     StoreClosedError: (503, "overloaded"),
     StoreFailedError: (503, "read_only"),
+    # Another process, of a newer version, can answer; nothing is wrong with the request.
+    UnknownEventError: (503, "unknown_event"),
     # Only after every bounded attempt to decide anew: many writers on one workflow.
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
@@ -134,6 +137,8 @@ def refusal_of(error: Exception) -> RequestError:
     if known is None:
         _log.error("unexpected error: %s", fault_text(error))
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")
+    if isinstance(error, UnknownEventError):
+        _log.error("a request can't be answered: %s", error)
     status, code = known
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     errors = error.errors if isinstance(error, InvalidError) else {}

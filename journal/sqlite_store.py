@@ -24,7 +24,7 @@ from .errors import (
     StoreFailedError,
     WrongKeyError,
 )
-from .events import JournalCreated, KeyRotated
+from .events import DECODERS, JournalCreated, KeyRotated
 from .journal import (
     PAGE,
     Appended,
@@ -60,8 +60,10 @@ from .sqlite_reader import (
     Reader,
     bodies_of,
     bodies_statements,
+    entries_statements,
     events_of,
     holds_of,
+    present_bodies,
     standing_in_statements,
     standing_of,
     standing_statements,
@@ -69,6 +71,7 @@ from .sqlite_reader import (
 )
 from .sqlite_writer import Results, Writer
 from .subscriptions import Subscriptions
+from .upcasters import Decoders
 
 QUEUE_MAX: Final = 4096
 BATCH_MAX: Final = 256
@@ -85,8 +88,10 @@ class SqliteJournal:
         readers: Sequence[aiosqlite.Connection],
         queue_max: int,
         clock: Clock,
+        decoders: Decoders,
     ) -> None:
         self._id = journal_id
+        self._decoders = decoders
         self._clock = clock
         self._writer = writer
         self.figures: Final = writer.figures
@@ -175,18 +180,24 @@ class SqliteJournal:
         self, stream: str, after: int = 0, limit: int = PAGE
     ) -> Sequence[Recorded]:
         """Read a stream's events with a version greater than `after`, in order."""
-        return events_of(await self._read(STREAM, (stream, after, limit)))
+        return events_of(await self._read(STREAM, (stream, after, limit)), self._decoders)
 
     async def read_all(self, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
         """Read the events after a position, in order."""
-        return events_of(await self._read(ALL, (after, limit)))
+        return events_of(await self._read(ALL, (after, limit)), self._decoders)
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions; an erased one is missing from the answer."""
         found: dict[int, Body] = {}
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(await self._read(statement, page)))
-        return found
+        if not self._decoders.rewrites_bodies:
+            return found
+        present: dict[int, Body] = {}
+        for statement, page in entries_statements(list(found)):
+            entries = await self._read(statement, page)
+            present.update(present_bodies(found, entries, self._decoders))
+        return present
 
     async def standing(self, positions: Sequence[int]) -> dict[int, int]:
         """Return which of these positions hold bodies of their own, and their bytes."""
@@ -204,7 +215,8 @@ class SqliteJournal:
 
     async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
         """Read the events after a position whose unerased bodies have this data subject."""
-        return events_of(await self._read(TAGGED, (subject, after, limit)))
+        rows = await self._read(TAGGED, (subject, after, limit))
+        return events_of(rows, self._decoders)
 
     async def unfinished(self, runs: Sequence[str]) -> list[str]:
         """Return those of these runs that have begun and not ended."""
@@ -241,7 +253,7 @@ class SqliteJournal:
         if not is_remembered(taken, request, self._clock.now_us()):
             return None
         events = await self._read(BETWEEN, (taken.first, taken.last))
-        return Appended(events_of(events), repeated=True)
+        return Appended(events_of(events, self._decoders), repeated=True)
 
     async def holds(self) -> Sequence[Hold]:
         """List what is in use."""
@@ -249,7 +261,7 @@ class SqliteJournal:
 
     async def key_event(self) -> Recorded | None:
         """Return the newest event that says which service key is in use."""
-        return next(iter(events_of(await self._read(KEY_EVENT, ()))), None)
+        return next(iter(events_of(await self._read(KEY_EVENT, ()), self._decoders)), None)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
@@ -293,6 +305,7 @@ async def open_journal(
     older_keys: Sequence[bytes] = (),
     batch_max: int = BATCH_MAX,
     queue_max: int = QUEUE_MAX,
+    decoders: Decoders = DECODERS,
 ) -> AsyncGenerator[SqliteJournal]:
     """Own the journal of a data directory, making it if there is none.
 
@@ -320,11 +333,11 @@ async def open_journal(
                 # The loop was closed under the journal: nobody is left to be told.
                 return
 
-        writer = Writer(connection, journal_id, clock, batch_max, deliver)
+        writer = Writer(connection, journal_id, clock, batch_max, deliver, decoders)
         clock.advance_to(writer.last_at)
         with translated(path):
             readers = [await stack.enter_async_context(_reader(path)) for _ in range(_READERS)]
-        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock)
+        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock, decoders)
         writer.start()
         stack.push_async_callback(_stop, writer)
         stack.callback(journal.close)

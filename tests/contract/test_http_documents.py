@@ -46,7 +46,6 @@ CONTRACT_CODES = {
 FAULTS_OF_OURS: set[type[Exception]] = {
     # A commit that no entry can be made of, and journals that can't be opened or read.
     journal_errors.InvalidCommitError,
-    journal_errors.UnknownEventError,
     journal_errors.StoreOwnedError,
     journal_errors.ForeignStoreError,
     journal_errors.CorruptStoreError,
