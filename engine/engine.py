@@ -14,7 +14,7 @@ from typing import Final
 
 from ..journal import ids
 from ..journal.actors import Pseudonyms
-from ..journal.errors import ConflictError, StoreClosedError
+from ..journal.errors import ConflictError, JournalError, StoreClosedError, UnknownEventError
 from ..journal.events import RunRequested
 from ..projections.run_state import RunState, fold
 from .admission import Admission, Place
@@ -152,6 +152,7 @@ class Engine:
             StateError: `run_already_finished`, `interaction_closed`.
             NodeNotFoundError, InvalidError: the answer fits no form.
             BusyError: the service is stopping.
+            UnknownEventError: its events can't be read by this version.
         """
         loaded = await self._runs.find(caller.tenant, run_id)
         if run_id not in self._unfinished:
@@ -212,6 +213,7 @@ class Engine:
         execution: Execution | None = None
         is_ended = False
         due: int | None = None
+        undecidable: UnknownEventError | None = None
         try:
             execution = await self._prepare(run_id, started)
             if execution is None:
@@ -232,6 +234,10 @@ class Engine:
         except StoreClosedError:
             _log.info("run %s: the journal is closed; it continues at the next start", run_id)
             due = self._rest_until(run_id)
+        except UnknownEventError as error:
+            # Only a newer version can decide; until one is started, this is nobody's turn.
+            undecidable = error
+            _log.error("run %s is left as it is: %s", run_id, error)
         except ConflictError as error:
             _log.warning("run %s: %s; it is read again", run_id, error)
             due = self._rest_until(run_id)
@@ -240,7 +246,7 @@ class Engine:
             _log.error("run %s could not be carried on; it is tried again: %s", run_id, told)
             due = self._rest_until(run_id)
         finally:
-            self._leave(place, execution, due, is_ended=is_ended)
+            self._leave(place, execution, due, undecidable, is_ended=is_ended)
 
     def _rest_until(self, run_id: str) -> int:
         """Return when to try again after an error, ever later."""
@@ -249,7 +255,13 @@ class Engine:
         return self._services.clock.now_us() + rest
 
     def _leave(
-        self, place: Place, execution: Execution | None, due: int | None, *, is_ended: bool
+        self,
+        place: Place,
+        execution: Execution | None,
+        due: int | None,
+        undecidable: UnknownEventError | None,
+        *,
+        is_ended: bool,
     ) -> None:
         run_id = place.run_id
         self._active.pop(run_id, None)
@@ -268,6 +280,8 @@ class Engine:
         elif self._is_stopping:
             self._refuse(run_id, _stopping())
         else:
+            if undecidable is not None:
+                self._refuse(run_id, undecidable)
             self._park(place, due)
             if execution is not None and execution.state.paused_at:
                 self._paused.add(run_id)
@@ -350,7 +364,7 @@ class Engine:
         for request in self._requests.pop(run_id, []):
             execution.inbox.put(request)
 
-    def _refuse(self, run_id: str, error: EngineError) -> None:
+    def _refuse(self, run_id: str, error: EngineError | JournalError) -> None:
         """Answer the requests that nothing will come of."""
         for request in self._requests.pop(run_id, []):
             request.refuse(error)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from ..journal import events as e
+from ..journal import ids
 from ..journal.envelope import Recorded
+from ..journal.errors import UnknownEventError
 from ..journal.journal import Journal
 
 ORIGIN = "schedule"
@@ -19,11 +21,19 @@ class ScheduledRuns:
         self._workflows: dict[str, str] = {}
         """Run to workflow."""
         self._counts: Counter[str] = Counter()
+        self._undecidable: dict[str, UnknownEventError] = {}
+        """Workflows with an unfinished run of which only a newer version knows what started it."""
         self._ended: set[str] | None = set()
         """Until all is read: what ended meanwhile, and must not come back."""
 
     def is_going(self, workflow: str) -> bool:
-        """Say whether a workflow has an unfinished run that a schedule started."""
+        """Say whether a workflow has an unfinished run that a schedule started.
+
+        Raises:
+            UnknownEventError: it has one that a newer version started, nobody knows how.
+        """
+        if workflow in self._undecidable:
+            raise self._undecidable[workflow].with_traceback(None)
         return workflow in self._counts
 
     def hear(self, event: Recorded) -> None:
@@ -38,7 +48,12 @@ class ScheduledRuns:
     async def read(self, journal: Journal) -> None:
         """Find the unfinished runs of before."""
         for hold in await journal.holds():
-            events = await journal.read_stream(hold.holder, limit=1)
+            try:
+                events = await journal.read_stream(hold.holder, limit=1)
+            except UnknownEventError as error:
+                if ids.is_run(hold.holder):
+                    self._undecidable[hold.resource] = error
+                continue
             facts = events[0].facts
             is_ours = isinstance(facts, e.RunRequested) and facts.origin == ORIGIN
             if is_ours and not (self._ended and hold.holder in self._ended):

@@ -56,6 +56,7 @@ ERROR_CODES: Final = {
     "read_only": (503, "The journal can't be written; nothing was changed."),
     "proofs_unavailable": (503, "The tree over the journal is not there yet, or can't be read."),
     "signing_refused": (503, "A checkpoint would contradict the last one; an operator must act."),
+    "unknown_event": (503, "A newer version wrote what this would need; it has to be upgraded."),
     "run_still_running": (504, "The run of a synchronous call goes on; `X-Run-Id` names it."),
 }
 

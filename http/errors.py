@@ -34,6 +34,7 @@ from ..journal.errors import (
     RequestReusedError,
     StoreClosedError,
     StoreFailedError,
+    UnknownEventError,
 )
 from ..journal.tree_store import TreeRangeError
 from ..projections.errors import StaleViewsError, ViewsFailedError
@@ -105,6 +106,8 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     TreeRangeError: (422, "parameter_invalid"),
     NoBundleError: (409, "no_bundle"),
     TooManyFeedsError: (429, "too_many_requests"),
+    # Another process, of a newer version, can answer; nothing is wrong with the request.
+    UnknownEventError: (503, "unknown_event"),
     # Only after every bounded attempt to decide anew: many writers on one workflow.
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
@@ -142,6 +145,8 @@ def refusal_of(error: Exception) -> RequestError:
     if known is None:
         _log.error("unexpected error: %s", fault_text(error))
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")
+    if isinstance(error, UnknownEventError):
+        _log.error("a request can't be answered: %s", error)
     status, code = known
     headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}
     errors = error.errors if isinstance(error, InvalidError) else {}

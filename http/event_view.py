@@ -104,10 +104,17 @@ class EntryView:
         bodied = {e.body_at for e in own if e.body_at and self._may_read(e)}
         bodies = await self._app.journal.read_bodies(sorted(bodied))
         exact: Mapping[int, bytes] = {}
+        stored: Mapping[int, Body] = {}
         if self._choice.is_exact:
             exact = await self._app.journal.read_entries([event.position for event in own])
+            stored = await self._app.journal.read_stored_bodies(sorted(bodied))
         return [
-            self._entry(event, bodies.get(event.body_at), exact.get(event.position))
+            self._entry(
+                event,
+                bodies.get(event.body_at),
+                exact.get(event.position),
+                stored.get(event.body_at),
+            )
             if event.tenant == self._choice.tenant
             else entry_wire.Entry(position=event.position, leaf=event.leaf.hex())
             for event in visible
@@ -141,7 +148,9 @@ class EntryView:
         self._workflows[event.stream] = found
         return found
 
-    def _entry(self, event: Recorded, body: Body | None, exact: bytes | None) -> entry_wire.Entry:
+    def _entry(
+        self, event: Recorded, body: Body | None, exact: bytes | None, stored: Body | None
+    ) -> entry_wire.Entry:
         shown = _body(event, None if body is None else body.data)
         if event.payload and not self._may_read(event):
             shown = {"withheld": True}
@@ -162,6 +171,6 @@ class EntryView:
             payload=event.payload,
             body=shown,
             entry=UNSET if exact is None else exact.decode(),
-            salt=UNSET if exact is None or body is None else body.salt.hex(),
-            body_bytes=UNSET if exact is None or body is None else b64encode(body.data).decode(),
+            salt=UNSET if stored is None else stored.salt.hex(),
+            body_bytes=UNSET if stored is None else b64encode(stored.data).decode(),
         )

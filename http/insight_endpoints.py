@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from . import comparison_routes as comparison
+from . import comparison_wire, insight_wire, wire
 from . import insight_routes as insight
-from . import insight_wire, wire
 from .endpoint import NUMBER, READ, Endpoint, Query
 
 _LIMIT: Final = Query("limit", "Entries at most.", NUMBER | {"maximum": 1000, "default": 100})
@@ -69,11 +70,21 @@ INSIGHT_ENDPOINTS: Final = (
     Endpoint(
         method="GET",
         path="/workflows/runs/{runId}/diff/{otherRunId}",
-        handler=insight.diff,
+        handler=comparison.diff,
         summary="Compare two runs",
         scope=READ,
         repeatable=True,
-        answers={200: insight_wire.RunDiff},
+        answers={200: comparison_wire.RunDiff},
+        refusals=(404,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/workflows/runs/{runId}/blame",
+        handler=comparison.blame,
+        summary="Compare a run with the last success before it",
+        scope=READ,
+        repeatable=True,
+        answers={200: comparison_wire.Blame},
         refusals=(404,),
     ),
 )

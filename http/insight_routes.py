@@ -1,8 +1,7 @@
-"""What one reads about runs: logs of a workflow, statistics, lineage, and how two runs differ."""
+"""What one reads about runs: logs of a workflow, statistics and lineage."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final, cast, get_args
@@ -11,13 +10,9 @@ from urllib.parse import urlencode
 from msgspec import structs
 
 from ..engine.errors import NotFoundError
-from ..engine.runs import LoadedRun
-from ..journal import ids
-from ..journal.envelope import Recorded
-from ..projections import lineage_views, log_views, run_diff
+from ..projections import lineage_views, log_views
 from ..projections.lineage_views import LineageRow
 from ..projections.log_views import ListedLogRow, LogFilter
-from ..projections.run_diff import Told
 from ..projections.run_state import LogEntry, LogStatus, RunState
 from . import insight_wire, rendering, wire
 from .call import Answer, Call, answer
@@ -31,8 +26,6 @@ LIMIT_MAX: Final = 1000
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A list of logs ends early after the entry whose output makes its outputs larger than this."""
 WINDOW_US: Final = 30 * 24 * 3600 * 1_000_000
-NODES_MAX: Final = 1000
-"""How many nodes of a comparison are shown; of more, those that differ come first."""
 LEVELS: Final = get_args(LogStatus)
 _BODIES_AT_ONCE: Final = 40
 _CURSOR: Final = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
@@ -150,40 +143,6 @@ async def lineage(app: App, call: Call) -> Answer:
     )
 
 
-async def diff(app: App, call: Call) -> Answer:
-    """Compare two runs: where they first went apart, and what became of each node."""
-    tenant = call.principal.tenant
-    left = await app.runs.find(tenant, call.params["runId"], at=call.at)
-    right = await app.runs.find(tenant, call.params["otherRunId"], at=call.at)
-    told = _told(left), _told(right)
-    verdicts: dict[run_diff.Pair, bool | None] = {}
-    own = run_diff.own_ids(left.state), run_diff.own_ids(right.state)
-    # Runs of many thousand events take a second: too long for the loop that serves everybody.
-    pairs = await asyncio.to_thread(run_diff.body_pairs, *told)
-    for start in range(0, len(pairs), _BODIES_AT_ONCE):
-        some = pairs[start : start + _BODIES_AT_ONCE]
-        bodies = await app.bodies([position for pair in some for position in pair])
-        verdicts |= await asyncio.to_thread(_judged, some, bodies, *own)
-    same_payload = await _same_payload(app, *told)
-    found = await asyncio.to_thread(run_diff.compare, *told, verdicts, same_payload=same_payload)
-    nodes = found.nodes
-    if len(nodes) > NODES_MAX:
-        nodes = sorted(nodes, key=lambda node: node.result == "same")[:NODES_MAX]
-    apart = None
-    if found.left or found.right:
-        apart = insight_wire.Divergence(_event(found.left), _event(found.right))
-    return answer(
-        200,
-        insight_wire.RunDiff(
-            _compared(left.state),
-            _compared(right.state),
-            apart,
-            [_node(node) for node in nodes],
-            len(found.nodes) > len(nodes),
-        ),
-    )
-
-
 async def _run_of(app: App, call: Call, workflow: str, run_id: str) -> RunState | None:
     """Load a run if it is one of this workflow's."""
     try:
@@ -205,36 +164,6 @@ async def _page_of_bodies(app: App, positions: list[int]) -> tuple[dict[int, byt
             if size > PAGE_BYTES:
                 return bodies, index
     return bodies, len(positions)
-
-
-def _judged(
-    pairs: list[run_diff.Pair],
-    bodies: Mapping[int, bytes],
-    left_ids: set[str],
-    right_ids: set[str],
-) -> dict[run_diff.Pair, bool | None]:
-    """Compare bodies, of which an erased one is missing."""
-    made: dict[run_diff.Pair, bool | None] = {}
-    for pair in pairs:
-        a, b = bodies.get(pair[0]), bodies.get(pair[1])
-        made[pair] = run_diff.same_bytes(a, b, left_ids, right_ids) if a and b else None
-    return made
-
-
-async def _same_payload(app: App, left: Told, right: Told) -> bool | None:
-    """Tell whether two runs have the same trigger payload, None if one was erased."""
-    positions = [await app.runs.payload_at(told.state) for told in (left, right)]
-    if positions[0] == positions[1]:
-        return True
-    bodies = await app.bodies(positions)
-    if len(bodies) < len(positions):
-        return None
-    a, b = (bytes(rendering.payload_of(bodies[position])) for position in positions)
-    return a == b
-
-
-def _told(loaded: LoadedRun) -> Told:
-    return Told(loaded.state, loaded.events)
 
 
 def _lineage_run(
@@ -271,44 +200,6 @@ def _lineage_run(
             for sub in sub_runs
         ],
     )
-
-
-def _compared(state: RunState) -> insight_wire.ComparedRun:
-    origin = state.origin
-    return insight_wire.ComparedRun(
-        state.run_id,
-        origin.workflow,
-        origin.workflow_version,
-        state.status,
-        cast("wire.Origin", origin.origin),
-    )
-
-
-def _event(event: Recorded | None) -> insight_wire.DivergingEvent | None:
-    if event is None:
-        return None
-    facts = event.facts
-    return insight_wire.DivergingEvent(
-        event.version,
-        facts.type,
-        getattr(facts, "node", "") or None,
-        rendering.iteration(getattr(facts, "iteration", "")),
-        to_wire(event.at),
-    )
-
-
-def _node(node: run_diff.NodeDiff) -> insight_wire.NodeDiff:
-    iteration, name = node.place
-    return insight_wire.NodeDiff(
-        name, rendering.iteration(iteration), node.result, _side(node.left), _side(node.right)
-    )
-
-
-def _side(side: run_diff.Side | None) -> insight_wire.ComparedNode | None:
-    if side is None:
-        return None
-    log_id = ids.LOG + side.outcome.id if side.outcome else None
-    return insight_wire.ComparedNode(side.component, side.status, side.attempts, log_id)
 
 
 def _level(query: Mapping[str, str]) -> str | None:

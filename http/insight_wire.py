@@ -1,8 +1,8 @@
-"""The published types of what one reads about runs: logs, statistics, lineage and differences."""
+"""The published types of what one reads about runs: logs, statistics and lineage."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -98,63 +98,4 @@ class Lineage(Struct, frozen=True):
     """The one that did, the newest if there are several."""
     runs: list[LineageRun]
     """Oldest first: the root, and each run after the one that it was made of."""
-    truncated: bool
-
-
-class ComparedRun(Struct, frozen=True):
-    """One side of a comparison."""
-
-    id: RunId
-    workflow_id: WorkflowId
-    workflow_version: int
-    status: RunStatus
-    origin: Origin
-
-
-class DivergingEvent(Struct, frozen=True):
-    """The first event of a run that the other one has not the like of."""
-
-    version: int
-    type: str
-    node_id: str | None
-    iteration: Path | None
-    at: Time
-
-
-class Divergence(Struct, frozen=True):
-    """Where two runs went apart; null for a run that has nothing of its own."""
-
-    left: DivergingEvent | None
-    right: DivergingEvent | None
-
-
-class ComparedNode(Struct, frozen=True):
-    """What one run says of a node."""
-
-    component_id: str
-    status: Literal["success", "error", "warning"] | None
-    """Of its newest log entry, null while it has none."""
-    attempts: int
-    log_id: str | None
-
-
-class NodeDiff(Struct, frozen=True):
-    """A node of either run."""
-
-    node_id: str
-    iteration: Path | None
-    result: Literal["same", "changed", "unknown", "only_left", "only_right"]
-    """`unknown` where an output was erased."""
-    left: ComparedNode | None
-    right: ComparedNode | None
-
-
-class RunDiff(Struct, frozen=True):
-    """How two runs differ."""
-
-    left: ComparedRun
-    right: ComparedRun
-    first_divergence: Divergence | None
-    """Null where the runs tell the same."""
-    nodes: list[NodeDiff]
     truncated: bool

@@ -17,6 +17,7 @@ from ..engine.workflows import WorkflowBody, WorkflowText
 from ..journal import ids
 from ..projections.authorization_state import AuthorizationStatus
 from ..projections.log_views import ListedLogRow
+from ..projections.run_comparison import output_of
 from ..projections.run_state import LogEntry, RunState
 from ..projections.views import RunRow
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
@@ -186,10 +187,7 @@ def iteration(path: str) -> list[int] | None:
 
 
 def _output(body: bytes | None) -> Raw:
-    """Show an output: always an object, a scalar or a list wrapped as its `value`."""
-    if body is None:
-        return ERASED
-    return Raw(body) if body.startswith(b"{") else Raw(b'{"value":' + body + b"}")
+    return ERASED if body is None else Raw(output_of(body))
 
 
 def payload_of(body: bytes) -> Raw:

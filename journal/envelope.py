@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
-from .errors import CorruptStoreError, InvalidCommitError
-from .events import Facts, decode_facts
+from .errors import CorruptStoreError, InvalidCommitError, UnknownEventError
+from .events import DECODERS, Facts
+from .upcasters import Decoders
 
 FORMAT: Final = 1
 SALT_BYTES: Final = 32
@@ -28,7 +29,7 @@ _PAYLOAD_DOMAIN: Final = b"refold/payload/v1\x00"
 class Envelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One entry, its fields in the order in which they are hashed.
 
-    `facts` is typed as `Facts` for encoding; reading goes through `_Entry`, since which facts
+    `facts` is typed as `Facts` for encoding; reading goes through `Entry`, since which facts
     these are is known only from `type` and `schema`.
     """
 
@@ -50,7 +51,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     version: int
 
 
-class _Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One entry as it is read: of a type and schema that this version need not know."""
+
     actor: str
     at: int
     cause: str
@@ -91,7 +94,7 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Entry, strict=True).decode
+_decode = msgspec.json.Decoder(Entry, strict=True).decode
 
 
 def encode_entry(envelope: Envelope) -> bytes:
@@ -124,8 +127,22 @@ def source(event: Recorded) -> str:
     return f"{event.stream}@{event.version}#{event.leaf.hex()}"
 
 
-def decode_entry(position: int, entry: bytes, leaf: bytes, body_at: int) -> Recorded:
-    """Read a stored entry.
+def parse_entry(position: int, entry: bytes) -> Entry:
+    """Read a stored entry as far as that is possible without knowing its type.
+
+    Raises:
+        CorruptStoreError: the bytes are not an entry.
+    """
+    try:
+        return _decode(entry)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptStoreError(f"the entry at position {position} is unreadable") from error
+
+
+def decode_entry(
+    position: int, entry: bytes, leaf: bytes, body_at: int, decoders: Decoders = DECODERS
+) -> Recorded:
+    """Read a stored entry; its facts come in their present form, whatever their schema is.
 
     Raises:
         UnknownEventError: its type or schema is newer than this version.
@@ -133,9 +150,13 @@ def decode_entry(position: int, entry: bytes, leaf: bytes, body_at: int) -> Reco
     """
     try:
         e = _decode(entry)
-        facts = decode_facts(e.type, e.schema, e.facts)
+        facts = decoders.facts(e.type, e.schema, e.facts)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptStoreError(f"the entry at position {position} is unreadable") from error
+    except UnknownEventError as error:
+        raise UnknownEventError(
+            error.type, error.schema, newest=error.newest, position=position
+        ) from None
     return Recorded(
         position,
         body_at,

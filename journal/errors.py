@@ -19,7 +19,10 @@ JournalError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_SHOWN: Final = 64
+"""How much of a type's name is shown: it was read, so it may be anything."""
 
 
 class JournalError(Exception):
@@ -130,7 +133,16 @@ class UnknownEventError(StoreError):
 
     code = "unknown_event"
 
-    def __init__(self, type_: str, schema: int) -> None:
-        super().__init__(f"no event {type_!r} of schema {schema} is known to this version")
+    def __init__(self, type_: str, schema: int, *, newest: int = 0, position: int = 0) -> None:
+        """`newest` is the newest schema of the type that is known, 0 for an unknown type."""
+        where = f"the event at position {position} is newer than this version: " if position else ""
+        known = f"schemas up to {newest} are" if newest else "nor any of that type"
+        super().__init__(
+            f"{where}no event {type_[:_SHOWN]!r} of schema {schema} is known ({known}); "
+            "upgrade Refold to go on, nothing was skipped"
+        )
         self.type = type_
         self.schema = schema
+        self.newest = newest
+        self.position = position
+        """Where it stands in the journal, 0 where that is not known."""

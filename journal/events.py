@@ -1,7 +1,8 @@
 """The event catalogue: every kind of fact that the journal can hold.
 
 Names, fields and schema numbers are a storage format. They are never renamed and never
-change meaning; a change of form is a new schema number, and the old one stays readable.
+change meaning; a change of form is a new schema number, and the old one stays readable
+(upcasters.py; README.md says how it is done).
 
 Rules of this file:
 
@@ -19,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from .errors import InvalidCommitError, UnknownEventError
+from .errors import InvalidCommitError
 from .facts import INTEGER_MAX, Facts
 from .object_events import (
     AuthorizationDefined,
@@ -63,11 +64,14 @@ from .run_events import (
     TimerFired,
     TimerSet,
 )
+from .upcasters import Decoders, Upcaster
 
 __all__ = [
     "CATALOGUE",
+    "DECODERS",
     "INTEGER_MAX",
     "RUN_ENDED",
+    "UPCASTERS",
     "AuthorizationDefined",
     "AuthorizationDeleted",
     "AuthorizationRefreshed",
@@ -153,9 +157,11 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
 )
 RUN_ENDED: Final = frozenset({RunCompleted.type, RunFailed.type, RunCancelled.type})
 
-_DECODERS: Final = {
-    (facts.type, facts.schema): msgspec.json.Decoder(facts, strict=True) for facts in CATALOGUE
-}
+UPCASTERS: Final[tuple[Upcaster, ...]] = ()
+"""From each schema of the past to the next one; no schema was succeeded by another yet."""
+DECODERS: Final = Decoders(CATALOGUE, UPCASTERS)
+decode_facts: Final = DECODERS.facts
+"""Reads an event's facts: see `Decoders.facts`."""
 _INTEGER_FIELDS: Final[dict[type[Facts], tuple[str, ...]]] = {
     facts: tuple(field.name for field in msgspec.structs.fields(facts) if field.type is int)
     for facts in CATALOGUE
@@ -179,15 +185,3 @@ def check_facts(facts: Facts) -> None:
             raise InvalidCommitError(
                 f"{facts.type}: {name} must be an integer from 0 to {INTEGER_MAX}"
             )
-
-
-def decode_facts(type_: str, schema: int, facts: bytes | msgspec.Raw) -> Facts:
-    """Read an event's facts.
-
-    Raises:
-        UnknownEventError: the type or schema is newer than this version.
-    """
-    decoder = _DECODERS.get((type_, schema))
-    if decoder is None:
-        raise UnknownEventError(type_, schema)
-    return decoder.decode(facts)

@@ -118,7 +118,11 @@ Subscriber = Callable[[Sequence[Recorded]], None]
 
 
 class Journal(Protocol):
-    """An append-only journal with one global, gapless order."""
+    """An append-only journal with one global, gapless order.
+
+    Whatever reads raises `UnknownEventError` for an event that is newer than this version. Events
+    and bodies of older schemas come in their present form (upcasters.py).
+    """
 
     @property
     def id(self) -> str:

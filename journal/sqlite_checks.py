@@ -11,9 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from .envelope import FORMAT, NO_LEAF, Recorded, decode_entry, leaf_hash
+from .envelope import FORMAT, NO_LEAF, leaf_hash, parse_entry
 from .errors import CorruptStoreError, ForeignStoreError
 
 FILE_FORMAT: Final = 2
@@ -23,17 +21,6 @@ _SCHEMA: Final = (
     "SELECT type, name, tbl_name, sql FROM sqlite_master "
     "WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
 )
-
-
-class _Link(msgspec.Struct, frozen=True, gc=False):
-    """What ties an entry to the one before it, and to its journal."""
-
-    journal: str
-    prev: str
-    v: int
-
-
-_decode_link = msgspec.json.Decoder(_Link, strict=True).decode
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int | str:
@@ -81,35 +68,38 @@ def refuse_altered(connection: sqlite3.Connection, path: Path, schema: str) -> N
 
 
 def refuse_changed_tail(connection: sqlite3.Connection, path: Path) -> None:
-    """Hash the newest entries again and see that they follow one another."""
+    """Hash the newest entries again and see that they follow one another.
+
+    Events of a newer version are entries like all others: they stop whoever would decide by them,
+    not the start.
+    """
     rows = connection.execute(
-        "SELECT position, stream, version, at, entry, leaf, body_at FROM event "
+        "SELECT position, stream, version, at, entry, leaf FROM event "
         "ORDER BY position DESC LIMIT ?",
         (_TAIL,),
     ).fetchall()
     rows.reverse()
     identity = connection.execute("SELECT id FROM journal").fetchone()
-    newest: dict[str, Recorded] = {}
+    newest: dict[str, tuple[int, bytes]] = {}
     before = rows[0][0] - 1 if rows else 0
     at_before = 0
-    for position, stream, version, at, entry, leaf, body_at in rows:
+    for position, stream, version, at, entry, leaf in rows:
         if leaf_hash(entry) != leaf:
             raise CorruptStoreError(f"{path}: the entry at position {position} was changed")
-        event = decode_entry(position, entry, leaf, body_at)
-        link = _decode_link(entry)
+        event = parse_entry(position, entry)
         last = newest.get(stream)
         if (
             position != before + 1
             or at < at_before
             or (event.stream, event.version, event.at) != (stream, version, at)
-            or (link.v, link.journal) != (FORMAT, identity and identity[0])
-            or (version == 1 and link.prev != NO_LEAF)
-            or (last and (last.version + 1, last.leaf.hex()) != (version, link.prev))
+            or (event.v, event.journal) != (FORMAT, identity and identity[0])
+            or (version == 1 and event.prev != NO_LEAF)
+            or (last and (last[0] + 1, last[1].hex()) != (version, event.prev))
         ):
             raise CorruptStoreError(
                 f"{path}: the entry at position {position} does not follow the one before it"
             )
-        newest[stream], before, at_before = event, position, at
+        newest[stream], before, at_before = (version, leaf), position, at
     missing = connection.execute(
         "SELECT position FROM event WHERE position > ? AND body_at = position "
         "AND position NOT IN (SELECT position FROM body) "

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from .claims import SIGN
-from .envelope import Recorded, decode_entry
+from .envelope import Recorded, decode_entry, parse_entry
+from .errors import UnknownEventError
+from .events import DECODERS
 from .journal import PAGE, Body, Hold, Standing
+from .upcasters import Decoders
 
 T = TypeVar("T")
 _COLUMNS: Final = "position, entry, leaf, body_at"
@@ -26,6 +29,7 @@ ALL: Final = f"SELECT {_COLUMNS} FROM event WHERE position > ? ORDER BY position
 STREAM_HEAD: Final = (
     "SELECT version, leaf FROM event WHERE stream = ? ORDER BY version DESC LIMIT 1"
 )
+LEAF: Final = "SELECT leaf FROM event WHERE position = ?"
 BETWEEN: Final = f"SELECT {_COLUMNS} FROM event WHERE position BETWEEN ? AND ? ORDER BY position"
 # Commit times never decrease along positions, and no index holds them: ?1 is halved until one
 # position is left, which for a million events takes twenty look-ups.
@@ -60,9 +64,12 @@ TAGGED: Final = (
 _BODIES_PAGE: Final = 500
 
 
-def events_of(rows: Iterable[Any]) -> list[Recorded]:
+def events_of(rows: Iterable[Any], decoders: Decoders = DECODERS) -> list[Recorded]:
     """Make events of rows of `STREAM` or `ALL`."""
-    return [decode_entry(position, entry, leaf, body_at) for position, entry, leaf, body_at in rows]
+    return [
+        decode_entry(position, entry, leaf, body_at, decoders)
+        for position, entry, leaf, body_at in rows
+    ]
 
 
 def holds_of(rows: Iterable[Any]) -> list[Hold]:
@@ -91,14 +98,6 @@ def standing_in_statements(streams: Sequence[str]) -> Iterator[tuple[str, Sequen
             f"ON body.position = event.position WHERE stream IN ({marks}) ORDER BY body.position",
             page,
         )
-
-
-def entries_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Return the statements that read the exact entries at some positions, a page each."""
-    for start in range(0, len(positions), _BODIES_PAGE):
-        page = positions[start : start + _BODIES_PAGE]
-        marks = ",".join("?" * len(page))
-        yield f"SELECT position, entry FROM event WHERE position IN ({marks})", page
 
 
 def unfinished_statements(runs: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -130,6 +129,28 @@ def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
     return {position: Body(salt, data) for position, salt, data in rows}
 
 
+def entries_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Return the statements that read the entries at some positions, a bounded page each."""
+    for marks, page in _pages(positions):
+        yield f"SELECT position, entry FROM event WHERE position IN ({marks})", page
+
+
+def present_bodies(
+    bodies: dict[int, Body], entries: Iterable[Any], decoders: Decoders
+) -> dict[int, Body]:
+    """Bring stored bodies to their present form; `entries` has the entry that each one belongs to.
+
+    A body is of the schema of the entry that it was written with, also where a replayed event
+    of a newer schema shows it.
+    """
+    made: dict[int, Body] = {}
+    for position, entry in entries:
+        read, body = parse_entry(position, entry), bodies[position]
+        data = decoders.body((read.type, read.schema), body.data, position)
+        made[position] = Body(body.salt, data)
+    return made
+
+
 class Reader:
     """Reads a journal from one thread."""
 
@@ -151,9 +172,26 @@ class Reader:
             yield from page
             after = page[-1].version
 
+    def leaf(self, position: int) -> bytes:
+        """Return the leaf hash of the entry at a position, empty if there is none."""
+        row = self._connection.execute(LEAF, (position,)).fetchone()
+        return b"" if row is None else bytes(row[0])
+
     def page(self, after: int, limit: int = PAGE) -> list[Recorded]:
-        """Read the events after a position."""
-        return events_of(self._connection.execute(ALL, (after, limit)))
+        """Read the events after a position.
+
+        The page ends before an event that this version doesn't know; only asked for that one
+        itself, it says so. So whoever reads page by page has all that comes before it.
+        """
+        events: list[Recorded] = []
+        rows = self._connection.execute(ALL, (after, limit)).fetchall()
+        try:
+            for position, entry, leaf, body_at in rows:
+                events.append(decode_entry(position, entry, leaf, body_at))
+        except UnknownEventError:
+            if not events:
+                raise
+        return events
 
     def key_event(self) -> Recorded | None:
         """Return the newest event that says which service key the journal has."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,33 +12,27 @@ from typing import Any, Final
 
 import aiosqlite
 
-from . import ids
 from .clock import Clock, IdSource, SystemClock
-from .envelope import FORMAT, Recorded
+from .envelope import Recorded
 from .errors import (
     CorruptStoreError,
     JournalError,
     OverloadedError,
     StoreClosedError,
     StoreFailedError,
-    WrongKeyError,
 )
-from .events import JournalCreated, KeyRotated
+from .events import DECODERS
 from .journal import (
     PAGE,
     Appended,
     Body,
     Commit,
     Hold,
-    Metadata,
-    NewEvent,
     RequestKey,
     Standing,
-    StreamWrite,
     Subscriber,
 )
 from .sequencer import TakenRequest, is_remembered
-from .service_keys import fits, key_check
 from .sqlite_file import (
     JOURNAL_FILE,
     READER_PRAGMAS,
@@ -48,6 +41,7 @@ from .sqlite_file import (
     reader_uri,
     translated,
 )
+from .sqlite_identity import check_key, created, identity_of
 from .sqlite_reader import (
     ALL,
     BETWEEN,
@@ -63,6 +57,7 @@ from .sqlite_reader import (
     entries_statements,
     events_of,
     holds_of,
+    present_bodies,
     standing_in_statements,
     standing_of,
     standing_statements,
@@ -70,6 +65,7 @@ from .sqlite_reader import (
 )
 from .sqlite_writer import Results, Writer
 from .subscriptions import Subscriptions
+from .upcasters import Decoders
 
 QUEUE_MAX: Final = 4096
 BATCH_MAX: Final = 256
@@ -86,8 +82,10 @@ class SqliteJournal:
         readers: Sequence[aiosqlite.Connection],
         queue_max: int,
         clock: Clock,
+        decoders: Decoders,
     ) -> None:
         self._id = journal_id
+        self._decoders = decoders
         self._clock = clock
         self._writer = writer
         self.figures: Final = writer.figures
@@ -176,14 +174,25 @@ class SqliteJournal:
         self, stream: str, after: int = 0, limit: int = PAGE
     ) -> Sequence[Recorded]:
         """Read a stream's events with a version greater than `after`, in order."""
-        return events_of(await self._read(STREAM, (stream, after, limit)))
+        return events_of(await self._read(STREAM, (stream, after, limit)), self._decoders)
 
     async def read_all(self, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
         """Read the events after a position, in order."""
-        return events_of(await self._read(ALL, (after, limit)))
+        return events_of(await self._read(ALL, (after, limit)), self._decoders)
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read the bodies at these positions; an erased one is missing from the answer."""
+        found = await self.read_stored_bodies(positions)
+        if not self._decoders.rewrites_bodies:
+            return found
+        present: dict[int, Body] = {}
+        for statement, page in entries_statements(list(found)):
+            entries = await self._read(statement, page)
+            present.update(present_bodies(found, entries, self._decoders))
+        return present
+
+    async def read_stored_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read bodies as the bytes that were committed to, whatever their schema was."""
         found: dict[int, Body] = {}
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(await self._read(statement, page)))
@@ -212,7 +221,8 @@ class SqliteJournal:
 
     async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
         """Read the events after a position whose unerased bodies have this data subject."""
-        return events_of(await self._read(TAGGED, (subject, after, limit)))
+        rows = await self._read(TAGGED, (subject, after, limit))
+        return events_of(rows, self._decoders)
 
     async def unfinished(self, runs: Sequence[str]) -> list[str]:
         """Return those of these runs that have begun and not ended."""
@@ -249,7 +259,7 @@ class SqliteJournal:
         if not is_remembered(taken, request, self._clock.now_us()):
             return None
         events = await self._read(BETWEEN, (taken.first, taken.last))
-        return Appended(events_of(events), repeated=True)
+        return Appended(events_of(events, self._decoders), repeated=True)
 
     async def holds(self) -> Sequence[Hold]:
         """List what is in use."""
@@ -257,7 +267,7 @@ class SqliteJournal:
 
     async def key_event(self) -> Recorded | None:
         """Return the newest event that says which service key is in use."""
-        return next(iter(events_of(await self._read(KEY_EVENT, ()))), None)
+        return next(iter(events_of(await self._read(KEY_EVENT, ()), self._decoders)), None)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
@@ -301,6 +311,7 @@ async def open_journal(
     older_keys: Sequence[bytes] = (),
     batch_max: int = BATCH_MAX,
     queue_max: int = QUEUE_MAX,
+    decoders: Decoders = DECODERS,
 ) -> AsyncGenerator[SqliteJournal]:
     """Own the journal of a data directory, making it if there is none.
 
@@ -318,8 +329,8 @@ async def open_journal(
         connection = open_writer(path)
         stack.callback(connection.close)
         with translated(path):
-            journal_id = _identity(connection, clock)
-            _check_key(Reader(connection), journal_id, (service_key, *older_keys))
+            journal_id = identity_of(connection, clock)
+            check_key(Reader(connection), journal_id, (service_key, *older_keys))
 
         def deliver(results: Results, writable: bool) -> None:
             try:
@@ -328,16 +339,16 @@ async def open_journal(
                 # The loop was closed under the journal: nobody is left to be told.
                 return
 
-        writer = Writer(connection, journal_id, clock, batch_max, deliver)
+        writer = Writer(connection, journal_id, clock, batch_max, deliver, decoders)
         clock.advance_to(writer.last_at)
         with translated(path):
             readers = [await stack.enter_async_context(_reader(path)) for _ in range(_READERS)]
-        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock)
+        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock, decoders)
         writer.start()
         stack.push_async_callback(_stop, writer)
         stack.callback(journal.close)
         if writer.position == 0:
-            await journal.append(_created(journal_id, service_key, IdSource(clock)))
+            await journal.append(created(journal_id, service_key, IdSource(clock)))
         yield journal
 
 
@@ -361,35 +372,3 @@ async def _stop(writer: Writer) -> None:
     except asyncio.CancelledError:
         writer.join()
         raise
-
-
-def _identity(connection: sqlite3.Connection, clock: SystemClock) -> str:
-    """Return the journal's id, giving a new one to a new journal."""
-    journal_id = Reader(connection).identity()
-    if journal_id == "":
-        journal_id = str(uuid.uuid4())
-        connection.execute(
-            "INSERT INTO journal (one, id, format, created_at) VALUES (1, ?, ?, ?)",
-            (journal_id, FORMAT, clock.now_us()),
-        )
-    return journal_id
-
-
-def _check_key(reader: Reader, journal_id: str, keys: Sequence[bytes]) -> None:
-    newest = reader.key_event()
-    if newest is None:
-        return
-    if not isinstance(newest.facts, (JournalCreated, KeyRotated)):
-        raise CorruptStoreError("the journal does not begin with journal.created")
-    if not any(fits(newest.facts.key_check, journal_id, key) for key in keys):
-        raise WrongKeyError(
-            "the service key (REFOLD_VAULT_KEY, or vault_key in the data directory) is not the "
-            "one that this journal was last used with; to change it, start once with that one "
-            "in REFOLD_VAULT_KEYS_OLD"
-        )
-
-
-def _created(journal_id: str, service_key: bytes, new_ids: IdSource) -> Commit:
-    facts = JournalCreated(format=FORMAT, key_check=key_check(journal_id, service_key))
-    event = NewEvent(new_ids.new(), facts)
-    return Commit([StreamWrite(ids.SYS, 0, [event], Metadata(tenant="", actor="", corr=""))])

@@ -25,11 +25,13 @@ from typing import Final
 from .clock import Clock
 from .envelope import SALT_BYTES, Recorded
 from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
+from .events import DECODERS
 from .figures import JournalFigures
 from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
 from .sqlite_file import empty_log, probe
 from .sqlite_reader import BETWEEN, BODIED, HEAD, REQUEST, STREAM, STREAM_HEAD, events_of
+from .upcasters import Decoders
 
 Result = Appended | JournalError
 Token = asyncio.Future[Appended]
@@ -65,8 +67,9 @@ _INSERT_REQUEST: Final = (
 class SqliteLedger:
     """What the rules look up, on the writer's own connection, inside its transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, decoders: Decoders) -> None:
         self._connection = connection
+        self._decoders = decoders
         self.heads: OrderedDict[str, Head] = OrderedDict()
 
     def head(self, stream: str) -> Head:
@@ -99,15 +102,17 @@ class SqliteLedger:
 
     def bodied(self, position: int) -> Recorded | None:
         """Return the event at a position if a body of its own is there, unerased."""
-        return next(iter(events_of(self._connection.execute(BODIED, (position,)))), None)
+        rows = self._connection.execute(BODIED, (position,))
+        return next(iter(events_of(rows, self._decoders)), None)
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
-        return events_of(self._connection.execute(BETWEEN, (first, last)))
+        return events_of(self._connection.execute(BETWEEN, (first, last)), self._decoders)
 
     def versions(self, stream: str, after: int, count: int) -> Sequence[Recorded]:
         """Read `count` events of a stream after a version."""
-        return events_of(self._connection.execute(STREAM, (stream, after, count)))
+        rows = self._connection.execute(STREAM, (stream, after, count))
+        return events_of(rows, self._decoders)
 
 
 class Writer:
@@ -120,6 +125,7 @@ class Writer:
         clock: Clock,
         batch_max: int,
         deliver: Deliver,
+        decoders: Decoders = DECODERS,
     ) -> None:
         """`deliver` is called on the writer's thread, once a group.
 
@@ -131,7 +137,7 @@ class Writer:
         self._clock = clock
         self._batch_max = batch_max
         self._deliver = deliver
-        self._ledger = SqliteLedger(connection)
+        self._ledger = SqliteLedger(connection, decoders)
         self._sequencer = Sequencer(journal_id, self._ledger, lambda: os.urandom(SALT_BYTES))
         self._position = self._durable_head()
         self._last_at = int(

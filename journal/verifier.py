@@ -2,10 +2,9 @@
 
     python verifier.py PATH [--key VKEY]... [--checkpoint FILE]... [--witness VKEY]...
 
-PATH is a data directory, a journal.db or a bundle; it is only read. Give the log's public key as
-its operator published it, and each checkpoint that you kept: what lies beside the evidence proves
-that it fits together, not whose it is. Ends with 0 valid, 10 valid with erased bodies, 20 not
-complete, 30 diverged from a kept checkpoint, 40 invalid. Needs Python 3.11 and "cryptography".
+PATH is a data directory, a journal.db or a bundle. Give the published key, and each checkpoint that
+you kept: what lies beside the evidence can't say whose it is. Ends with 0 valid, 10 valid with
+erased bodies, 20 incomplete, 30 diverged, 40 invalid. Needs Python 3.11 and "cryptography".
 """
 
 from __future__ import annotations
@@ -56,10 +55,11 @@ _TEXT = f"([^\\s+]{{1,300}})\n({_N})\n([A-Za-z0-9+/]{{43}}=)\n"
 _NOTE = f"({_TEXT})\n((?:\u2014 [^\\s+]{{1,300}} [A-Za-z0-9+/]{{8,8000}}={{0,2}}\n){{1,64}})"
 _PROOF = f"refold bundle 1\n(fl_run_[0-9a-z_]+)\n({_N}) ({_HEX})\n((?:{_HEX}\n)*)"
 _FRAME = f"({_N}) ({_N}) (?:({_HEX}) ({_N})|erased ({_N})|none)\n(.*)\n"
-_ROWS = """SELECT e.position, entry, body_at, salt, data, by_position, stream, version, at, leaf
-  FROM event e LEFT JOIN body b ON b.position = e.position LEFT JOIN erasure x
-  ON x.position = e.position WHERE e.position > ? ORDER BY e.position LIMIT 2000"""
+_ROWS = """SELECT position, entry, body_at, salt, data, by_position, stream, version, at, leaf
+  FROM event LEFT JOIN body USING (position) LEFT JOIN erasure USING (position) ORDER BY position"""
 _COUNTS = "SELECT (SELECT count(*) FROM body), (SELECT count(*) FROM erasure), id FROM journal"
+_FORMAT = """SELECT application_id = 0x5245464F AND user_version IN (1, 2) AND min(type = 'table')
+  FROM pragma_application_id, pragma_user_version, pragma_table_list"""
 _FIND = "SELECT leaf, entry, body_at FROM event WHERE stream = ? AND version = ? AND position <= ?"
 
 
@@ -91,14 +91,12 @@ def open_note(note: bytes, keys: Keys) -> Checkpoint:
     found: Any = re.fullmatch(_NOTE, note.decode()) if len(note) < 1 << 16 else None
     demand(found, "A checkpoint is not a signed note of exactly three lines.")
     text, root, good = found[1].encode(), base64.b64decode(found[4]), set[tuple[str, int]]()
-    for line in found[5].splitlines():
-        name, coded = line.split(" ")[1:]
+    for name, coded in re.findall("\u2014 (.+) (.+)\n", found[5]):
         data = base64.b64decode(coded, validate=True)
-        kind, public = keys.get((name, data[:4]), (0, b""))
-        if kind:
+        kind, raw = keys.get((name, data[:4]), (0, b""))
+        if kind and base64.b64encode(data).decode() == coded:
             head = b"cosignature/v1\ntime %d\n" % int.from_bytes(data[4:12], "big") * (kind == 4)
-            key = Ed25519PublicKey.from_public_bytes(public)
-            key.verify(data[12 if head else 4 :], head + text)
+            Ed25519PublicKey.from_public_bytes(raw).verify(data[12 if head else 4 :], head + text)
             good.add((name, kind))
     known = (found[2], 1) in good and base64.b64encode(root).decode() == found[4]
     demand(known, "A checkpoint is signed by no key of its log that is known here.")
@@ -115,8 +113,7 @@ def joint_roots(leaves: dict[int, bytes], size: int, cut: int, proof: list[bytes
     indexes, rest = sorted(leaves), proof[::-1]
 
     def fold(first: int, last: int) -> tuple[bytes, bytes]:
-        at = bisect_left(indexes, first)
-        is_empty = at == len(indexes) or indexes[at] >= last
+        is_empty = bisect_left(indexes, first) == bisect_left(indexes, last)
         if last - first == 1 or (is_empty and not first < cut < last):
             whole = rest.pop() if is_empty else leaves[first]
             return whole, whole if last <= cut else b""
@@ -134,8 +131,7 @@ class Chain:
     """Checks entry after entry. `find` gives leaf, entry, body_at by stream and version."""
 
     def __init__(self, find: Callable[[str, int, int], Any], has_gaps: bool) -> None:
-        self.find, self.has_gaps, self.at = find, has_gaps, 0
-        self.journal: bytes = b""
+        self.find, self.has_gaps, self.at, self.place, self.journal = find, has_gaps, 0, 0, b""
         self.erased, self.gone, self.heads = list[int](), dict[int, Any](), dict[bytes, Any]()
 
     def add(self, place: int, entry: bytes, body_at: int, salt: Any, data: Any, by: Any) -> Any:
@@ -151,7 +147,8 @@ class Chain:
         demand(gap or (number, prev) == (before + 1, head), place, "does not follow its stream.")
         same = time >= self.at and journal == (self.journal or journal)
         demand(same, place, "is from another time or journal than the one before it.")
-        self.at, self.journal, self.heads[stream] = time, journal, (number, leaf.hex().encode())
+        self.at, self.place, self.journal = time, place, bytes(journal)
+        self.heads[stream] = number, leaf.hex().encode()
         own = place if payload and not src else 0
         if src:
             name, _, rest = src.decode().rpartition("@")
@@ -181,16 +178,15 @@ class Chain:
 
 def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
     """Verify a journal.db; return its roots at the sizes of some checkpoints."""
-    mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as db:
-        ask, wanted = db.execute, ("application_id", "user_version", "integrity_check(1)")
-        ids = [ask(f"PRAGMA {name}").fetchone()[0] for name in wanted]
-        demand(ids[0] == 0x5245464F and ids[1] in (1, 2), "This is no journal of a known format.")
-        demand(ids[2] == "ok", "The journal's tables are damaged.")
+    alone = not (Path(f"{path}-wal").exists() or Path(f"{path}-journal").exists())
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable={alone:d}", uri=True)) as db:
+        (ask := db.execute)("BEGIN")  # What is read is one moment of a journal that may be growing.
+        demand(ask(_FORMAT).fetchone()[0], "This is no journal of a known format.")
+        demand(ask("PRAGMA integrity_check(1)").fetchone()[0] == "ok", "The tables are damaged.")
         size, bodies, stack, roots = 0, 0, list[bytes](), {note[1]: b"" for note in notes}
-        chain = Chain(lambda name, n, at: ask(_FIND, (name, n, at)).fetchone(), False)
-        while rows := db.execute(_ROWS, (size,)).fetchall():
-            for place, entry, body_at, salt, data, by, *row in rows:
+        rows, chain = ask(_ROWS), Chain(lambda s, n, p: ask(_FIND, (s, n, p)).fetchone(), False)
+        while page := rows.fetchmany(2000):
+            for place, entry, body_at, salt, data, by, *row in page:
                 leaf, at, *_, name, _, _, n = chain.add(place, entry, body_at, salt, data, by)
                 size, bodies = size + 1, bodies + (salt is not None)
                 same = [place, *row] == [size, name.decode(), int(n), int(at), leaf]
@@ -201,7 +197,7 @@ def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
                 if size in roots:
                     roots[size] = functools.reduce(lambda a, b: node(b, a), stack[::-1])
             tell(size, ask("SELECT max(position) FROM event").fetchone()[0])
-        fits = ask(_COUNTS).fetchone() == (bodies, len(chain.erased), chain.journal.decode())
+        fits = ask(_COUNTS).fetchall() == [(bodies, len(chain.erased), chain.journal.decode())]
         demand((fits and not chain.gone) or not size, "The tables do not account for the entries.")
     return chain, roots
 
@@ -263,11 +259,10 @@ def verify(
 ) -> Result:
     """Verify a data directory, a journal.db or a bundle. Never raises."""
     try:
-        folder, path = path, path / "journal.db" if path.is_dir() else path
+        folder, path = path, (path / "journal.db" if path.is_dir() else path).resolve()
         with path.open("rb") as file:
             is_db = (raw := file.read(16)) == b"SQLite format 3\0"
-            raw += b"" if is_db else file.read(BUNDLE_MAX)
-        files = {} if is_db else unpack(raw)
+            files = {} if is_db else unpack(raw + file.read(BUNDLE_MAX))
         files |= {n: (folder / n).read_bytes() for n in (NOTE, PUBLIC) if (folder / n).exists()}
         logs = parse_keys(keys or files.get(PUBLIC, b"").decode().split())
         known = {name: key for name, key in logs.items() if key[0] == 1} | parse_keys(witnesses)
@@ -279,14 +274,20 @@ def verify(
             demand(roots.get(size) == root, f"This is not the signed tree of {size}.", code=code)
             ours = f"/{chain.journal.decode()}/" in origin + "/"
             demand(ours, "A checkpoint is of another journal.")
+        trusted = [n for i, n in enumerate(notes) if keys or n[3] or i >= len(own)]
+        level = 3 if any(n[3] for n in notes) else 2 if kept else 1 if trusted else 0
+        has_all = chain.place and (trusted or not keys) and (level == 3 or not witnesses)
+        demand(has_all, "Entries, a checkpoint or a cosignature is missing.", code=INCOMPLETE)
     except Fault as fault:
         return fault.args[0], str(fault.args[1]), 0, []
     except Exception as error:
-        code = INCOMPLETE if isinstance(error, FileNotFoundError) else INVALID
+        is_shut = getattr(error, "sqlite_errorcode", 0) & 255 in (5, 14)  # Locked, or unreadable.
+        code = INCOMPLETE if is_shut or isinstance(error, OSError) else INVALID
         return code, f"{path} can't be taken as evidence ({type(error).__name__}).", 0, []
-    level = 3 if any(note[3] for note in notes) else 2 if kept else 1 if keys and notes else 0
-    erased = f", with {len(chain.erased)} erased of its bodies" if chain.erased else ""
-    return ERASED if erased else VALID, f"Valid, by {LEVELS[level]}{erased}.", level, chain.erased
+    gone, covered = chain.erased, max((note[1] for note in trusted), default=0)
+    said = f", to entry {covered} of {chain.place}" if 0 < covered < chain.place else ""
+    said += f", with {len(gone)} erased of its bodies" if gone else ""
+    return ERASED if gone else VALID, f"Valid, by {LEVELS[level]}{said}.", level, gone
 
 
 if __name__ == "__main__":
@@ -294,7 +295,6 @@ if __name__ == "__main__":
     parser.add_argument("path", type=Path)
     for option in ("--key", "--checkpoint", "--witness"):
         parser.add_argument(option, action="append", default=[])
-    given = parser.parse_args()
-    code, said, _, gone = verify(given.path, given.key, given.checkpoint, given.witness)
+    code, said, _, gone = verify(*vars(parser.parse_args()).values())
     print(said, *gone)
     raise SystemExit(code)

@@ -32,14 +32,14 @@ class JournalFile:
     def leaf(self, position: int) -> bytes:
         """Return the leaf hash of the entry at a position, empty if there is none."""
         with translated(self._path):
-            events = self._reader.page(position - 1, 1)
-        return events[0].leaf if events and events[0].position == position else b""
+            return self._reader.leaf(position)
 
     def page(self, after: int, limit: int) -> list[Recorded]:
         """Read the events that follow a position, as far as they follow each other.
 
         Raises:
             GapError: there are events, but not the next one.
+            UnknownEventError: the next one is newer than this version.
         """
         with translated(self._path):
             events = self._reader.page(after, limit)

@@ -42,13 +42,20 @@ class Lineage(msgspec.Struct, frozen=True):
 
 _COLUMNS: Final = ", ".join(f"run.{field.name}" for field in msgspec.structs.fields(LineageRow))
 # The depth is what ends a circle, which no service ever wrote.
-ORIGINALS: Final = f"""WITH RECURSIVE up (run_id, original_run, depth) AS (
+_UP: Final = """WITH RECURSIVE up (run_id, original_run, depth) AS (
   SELECT run_id, original_run, 0 FROM run WHERE run_id = ?1
   UNION ALL
   SELECT run.run_id, run.original_run, up.depth + 1
   FROM up CROSS JOIN run ON run.run_id = up.original_run
-  WHERE up.original_run != '' AND up.depth + 1 < ?2)
-SELECT {_COLUMNS} FROM up CROSS JOIN run ON run.run_id = up.run_id ORDER BY up.depth"""
+  WHERE up.original_run != '' AND up.depth + 1 < ?2)"""
+ORIGINALS: Final = (
+    f"{_UP} SELECT {_COLUMNS} FROM up CROSS JOIN run ON run.run_id = up.run_id ORDER BY up.depth"
+)
+SUCCEEDED_ORIGINAL: Final = (
+    f"{_UP} SELECT run.run_id FROM up CROSS JOIN run ON run.run_id = up.run_id "
+    "WHERE up.depth > 0 AND run.status = 'completed' AND run.ended_position <= ?3 "
+    "ORDER BY up.depth LIMIT 1"
+)
 # UNION meets no run twice; the tree is walked level by level.
 _DOWN: Final = """WITH RECURSIVE down (run_id) AS (
   SELECT ?1
@@ -105,6 +112,15 @@ async def lineage(views: Views, run_id: str, at_position: int = LATEST) -> Linea
         succeeded[0][0] if succeeded else "",
         root.original_run != "" or max(len(found), len(children)) > SHOWN_MAX,
     )
+
+
+async def succeeded_original(views: Views, run_id: str, at_position: int) -> str | None:
+    """Return the nearest run that a run was made of and that had completed at a position.
+
+    None if there is none; only the nearest 1,000 originals are looked at.
+    """
+    rows = await views.select(SUCCEEDED_ORIGINAL, (run_id, SHOWN_MAX, at_position))
+    return str(rows[0][0]) if rows else None
 
 
 def _age(row: LineageRow) -> int:

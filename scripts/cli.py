@@ -22,9 +22,11 @@ _COMMANDS = {
     "token": "refold.scripts.token_command:token",
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",
+    "diff": "refold.scripts.diff_command:diff",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
     "keys": "refold.scripts.keys_command:keys",
     "export": "refold.scripts.export_command:export",
+    "verify": "refold.scripts.verify_command:verify",
 }
 
 EXIT_FAILED = 1

@@ -17,7 +17,7 @@ from ..journal import events as e
 
 WIDTH: Final = 100
 _SOURCE: Final = re.compile(r"(?P<stream>.+)@(?P<version>\d+)#[0-9a-f]{64}")
-_STYLES: Final = {
+STYLES: Final = {
     e.RunFailed.type: "red",
     e.NodeFailed.type: "red",
     e.NodeInterrupted.type: "red",
@@ -72,15 +72,20 @@ def event_table(title: str, lines: Iterable[EventLine], name: Callable[[str], st
             line.what,
             source,
         )
-        table.add_row(*texts(cells), style="dim" if source else _STYLES.get(line.type, ""))
+        table.add_row(*texts(cells), style="dim" if source else STYLES.get(line.type, ""))
     return table
 
 
-def plain_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Draw rows of text."""
+def plain_table(
+    title: str,
+    names: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    style: Callable[[Sequence[str]], str] = lambda row: "",
+) -> Table:
+    """Draw rows of text, each in the style that is chosen by it."""
     table = _table(title, names)
     for row in rows:
-        table.add_row(*texts(row))
+        table.add_row(*texts(row), style=style(row))
     return table
 
 
@@ -116,7 +121,7 @@ def described(facts: e.Facts) -> str:
 
 def _table(title: str, names: Sequence[str]) -> Table:
     table = Table(
-        title=Text(plain(title), style="bold"),
+        title=Text(plain(title), style="bold") if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -53,6 +53,7 @@ ROUTES: list[Row] = [
      lambda w: Given(w.ended(), {"filter": {}, "dry_run": True})),
     ("GET", "/workflows/runs/{runId}/diff/{otherRunId}", READ, 200, "Diff",
      lambda w: Given(w.pair())),
+    ("GET", "/workflows/runs/{runId}/blame", READ, 200, "Blame", lambda w: Given(w.ended())),
     # §3
     ("GET", "/workflows", READ, 200, "[Workflow]", lambda w: Given(w.workflow())),
     ("POST", "/workflows", WRITE, 201, "Workflow", lambda w: Given({}, quick())),
@@ -135,9 +136,10 @@ FIELDS = {
     "EventRuns": "runs",
     "Stats": "log_statuses recent_runs total_runs success_rate",
     "Lineage": "runs succeeded",
-    "Diff": "first_divergence nodes",
     "Projections": "head data",
     "Erasure": "complete erased streams runs out_of_reach",
+    "Diff": "left right first_divergence trigger_payload definition nodes truncated",
+    "Blame": "run_id compared_with compared_because diff",
     "Empty": "",
 }
 """What an answer has at least; an array has it in each of its elements."""

@@ -27,6 +27,7 @@ REPEATABLE = {
     "/workflows/runs/{runId}/interactions",
     "/workflows/runs/{runId}/lineage",
     "/workflows/runs/{runId}/diff/{otherRunId}",
+    "/workflows/runs/{runId}/blame",
     "/workflows",
     "/workflows/{workflowId}",
     "/workflows/{workflowId}/versions",

@@ -46,7 +46,6 @@ CONTRACT_CODES = {
 FAULTS_OF_OURS: set[type[Exception]] = {
     # A commit that no entry can be made of, and journals that can't be opened or read.
     journal_errors.InvalidCommitError,
-    journal_errors.UnknownEventError,
     journal_errors.StoreOwnedError,
     journal_errors.ForeignStoreError,
     journal_errors.CorruptStoreError,
@@ -150,6 +149,8 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
     failed = run(client, workflow)["id"]
     again = client.post(f"/workflows/runs/{failed}/resume-from/n1", Prefer="wait=30")
     resumed = again.json["new_run"]["id"]
+    other = create(client, quick())
+    succeeded, blamed = (run(client, other, {"name": name})["id"] for name in ("Ann", "Bob"))
     for template, path in (
         ("/workflows/runs/{runId}", f"/workflows/runs/{failed}?include=workflow"),
         ("/workflows/{workflowId}/executions", f"/workflows/{workflow}/executions"),
@@ -170,6 +171,9 @@ def test_answers_have_the_documented_form(client: Client, sink: Endpoint, docume
         ("/journal/events/{position}/proof", "/journal/events/1/proof"),
         ("/journal/consistency", "/journal/consistency?from=1"),
         ("/projections", "/projections"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{failed}/blame"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{succeeded}/blame"),
+        ("/workflows/runs/{runId}/blame", f"/workflows/runs/{blamed}/blame"),
         ("/readyz", "/readyz"),
         ("/healthz", "/healthz"),
     ):

@@ -224,7 +224,11 @@ def test_a_resumed_run_differs_from_where_the_original_failed(
         "status": "error",
         "attempts": 1,
         "log_id": failed["logs"][2]["id"],
+        "started_at": failed["logs"][2]["started_at"],
+        "completed_at": failed["logs"][2]["created_at"],
+        "duration_in_seconds": changed["left"]["duration_in_seconds"],
     }
+    assert changed["left"]["duration_in_seconds"] > 0
     assert changed["right"]["log_id"] == resumed["logs"][2]["id"]
     assert found["nodes"][3]["left"] is None
 

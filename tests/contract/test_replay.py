@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import hashlib
 import json
-import os
-import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from refold.engine.erasure import Erasures
-from refold.journal.clock import IdSource, SystemClock
-from refold.journal.journal import Commit, Metadata
 from refold.journal.sqlite_file import open_reader
-from refold.journal.sqlite_store import open_journal
 from refold.journal.verified import read_verified
+from tests.support.journal_copies import changed_copy, erase, refold
 from tests.support.service import Endpoint, Service, chain, endpoint, node, running
 
 
@@ -67,16 +58,7 @@ def runs(service: Service, shop: Endpoint) -> tuple[str, str]:
 
 def replay(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
     """Run the command with its output piped."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("REFOLD_")}
-    command = [str(Path(sys.executable).with_name("refold")), "replay", *arguments]
-    return subprocess.run(
-        [*command, "--data", str(data)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return refold("replay", *arguments, data=data)
 
 
 def test_a_run_is_shown_with_its_events_and_state_while_the_service_runs(
@@ -143,22 +125,6 @@ def test_a_directory_without_a_journal_is_told_in_one_line_and_left_as_it_is(
     assert list(tmp_path.iterdir()) == []
 
 
-def changed_copy(service: Service, where: Path, *statements: tuple[str, Any]) -> Path:
-    """Copy the journal and change it as no program of ours would, if there are statements."""
-    where.mkdir(exist_ok=True)
-    with (
-        closing(open_reader(service.data / "journal.db")) as source,
-        closing(sqlite3.connect(where / "journal.db", isolation_level=None)) as copy,
-    ):
-        source.backup(copy)
-        triggers = copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for (name,) in triggers if statements else ():
-            copy.execute(f"DROP TRIGGER {name}")
-        for statement, parameters in statements:
-            copy.execute(statement, parameters)
-    return where
-
-
 def positions(service: Service, run: str) -> list[int]:
     """The positions of a run's events."""
     with closing(open_reader(service.data / "journal.db")) as connection:
@@ -207,17 +173,6 @@ def test_a_replayed_entry_whose_source_is_gone_is_noticed(
     )
 
 
-async def erase(data: Path, key: bytes, at: int) -> None:
-    """Erase the body at a position of a journal that nobody serves."""
-    clock = SystemClock()
-    async with open_journal(data, key, clock) as journal:
-        (event,) = await journal.read_all(at - 1, 1)
-        meta = Metadata(event.tenant, "", "")
-        await Erasures(journal, IdSource(clock)).append(
-            lambda: Commit([]), [at], target=event.stream, reason="asked", meta=meta
-        )
-
-
 def test_a_body_that_no_event_says_was_erased_is_a_mismatch(
     service: Service, runs: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -242,8 +197,7 @@ def test_an_erased_body_is_no_mismatch_and_is_shown_as_erased(
     """The commitment stays when the body goes, so an erased run still verifies."""
     at = positions(service, runs[0])[4]
     where = changed_copy(service, tmp_path)
-    key = base64.b64decode((service.data / "vault_key").read_bytes())
-    asyncio.run(erase(where, key, at))
+    erase(service, where, at)
     done = replay(runs[0], data=where)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].endswith("chain and bodies (1 erased).")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refold.journal import events as e
 from refold.journal.journal import Commit, NewEvent, StreamWrite
-from refold.projections.lineage_views import SHOWN_MAX, Lineage, lineage
+from refold.projections.lineage_views import SHOWN_MAX, Lineage, lineage, succeeded_original
 from tests.support.journal_kit import META, NEW_IDS
 from tests.support.projection_kit import COMPLETED, STARTED, request
 from tests.support.views_kit import WORKFLOW, add_workflow, served
@@ -73,3 +73,25 @@ def test_a_tree_that_just_fits_is_whole(tmp_path: Path) -> None:
     found = tree_of(tmp_path, pairs, 7)
     assert [row.run_id for row in found.runs] == [run_id(number) for number in range(SHOWN_MAX)]
     assert not found.is_truncated
+
+
+def test_the_nearest_original_that_had_completed_by_then_is_found(tmp_path: Path) -> None:
+    """Not the run itself, nothing that completed later, and nothing beside its own line."""
+
+    async def main() -> list[str | None]:
+        async with served(tmp_path) as (journal, views):
+            await add_workflow(journal)
+            ends: list[int] = []
+            for number, original in enumerate([None, 0, 1, 0]):
+                root = "" if original is None else run_id(original)
+                facts: list[e.Facts] = [request(WORKFLOW, "rerun" if root else "execute", root)]
+                facts += [STARTED, COMPLETED]
+                events = [NewEvent(NEW_IDS.new(), one, b"{}") for one in facts]
+                await journal.append(Commit([StreamWrite(run_id(number), 0, events, META)]))
+                ends.append(journal.head)
+            await views.wait_for(journal.head)
+            asked = [(2, ends[3]), (2, ends[1]), (2, ends[1] - 1), (2, ends[0] - 1), (3, ends[3])]
+            return [await succeeded_original(views, run_id(number), at) for number, at in asked]
+
+    found = asyncio.run(main())
+    assert found == [run_id(1), run_id(1), run_id(0), None, run_id(0)]

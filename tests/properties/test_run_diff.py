@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.journal.envelope import Recorded
-from refold.projections.run_diff import Told, body_pairs, compare
+from refold.projections.run_diff import Alignment, Told
 from refold.projections.run_state import fold
 from tests.support.run_lives import lives
 
@@ -27,8 +27,8 @@ def runs_of(events: list[Recorded]) -> list[Told]:
 def test_a_run_is_the_same_as_itself(events: list[Recorded]) -> None:
     """And nothing needs to be read to say so."""
     for told in runs_of(events):
-        assert body_pairs(told, told) == []
-        found = compare(told, told, {}, same_payload=True)
+        assert Alignment(told, told).pairs == []
+        found = Alignment(told, told).compare({}, same_payload=True)
         assert (found.left, found.right) == (None, None)
         assert {node.result for node in found.nodes} <= {"same"}
         assert all(node.left == node.right for node in found.nodes)
@@ -41,12 +41,12 @@ def test_comparing_the_other_way_round_says_the_same(
     """Left and right are names, and no side is the right one."""
     told = runs_of(events)
     left, right = told[0], told[-1]
-    pairs = body_pairs(left, right)
-    assert {(b, a) for a, b in pairs} == set(body_pairs(right, left))
+    pairs = Alignment(left, right).pairs
+    assert {(b, a) for a, b in pairs} == set(Alignment(right, left).pairs)
     verdicts = {pair: random.choice([True, False, None]) for pair in pairs}
-    one = compare(left, right, verdicts, same_payload=payload)
-    other = compare(
-        right, left, {(b, a): v for (a, b), v in verdicts.items()}, same_payload=payload
+    one = Alignment(left, right).compare(verdicts, same_payload=payload)
+    other = Alignment(right, left).compare(
+        {(b, a): v for (a, b), v in verdicts.items()}, same_payload=payload
     )
     assert (one.left, one.right) == (other.right, other.left)
     assert {n.place: (n.result, n.left, n.right) for n in one.nodes} == {
@@ -59,8 +59,8 @@ def test_each_node_stands_once_with_as_many_attempts_as_it_had(events: list[Reco
     """The nodes of a comparison are those of both runs, and no others."""
     told = runs_of(events)
     left, right = told[0], told[-1]
-    verdicts = dict.fromkeys(body_pairs(left, right), True)
-    found = compare(left, right, verdicts, same_payload=True)
+    verdicts = dict.fromkeys(Alignment(left, right).pairs, True)
+    found = Alignment(left, right).compare(verdicts, same_payload=True)
     places = [node.place for node in found.nodes]
     assert len(set(places)) == len(places)
     for state, side in ((left.state, "left"), (right.state, "right")):

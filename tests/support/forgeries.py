@@ -15,13 +15,20 @@ Forge = Callable[[sqlite3.Connection], object]
 
 
 def forge(file: Path, change: Forge) -> None:
-    """Change a journal's file with its triggers gone."""
+    """Change a journal's file with its triggers gone, and put them back as they were."""
     with raw(file) as connection:
-        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        for (name,) in triggers.fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA ignore_check_constraints = 1")
+        connection.execute("BEGIN")
+        triggers = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid"
+        ).fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
         change(connection)
+        for _, statement in triggers:
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def sql(statement: str, *values: object) -> Forge:
@@ -140,6 +147,7 @@ LONE: dict[str, Forge] = {
     "half a character": rewritten(0, b'"corr":"', b'"corr":"\xc3'),
     "another spelling of a character": rewritten(0, b'"corr":"', b'"corr":"\\u0041'),
     "the identity": sql("UPDATE journal SET id = 'x'"),
+    "a second identity": sql("INSERT INTO journal SELECT 2, 'x', format, created_at FROM journal"),
     "another program's file": lambda db: db.execute("PRAGMA application_id = 1"),
 }
 """Found in a file that stands alone, without any checkpoint."""

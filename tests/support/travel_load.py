@@ -253,6 +253,7 @@ class Witness:
                     f"/workflows/runs/{run}/interactions",
                     f"/workflows/runs/{run}/lineage",
                     f"/workflows/runs/{run}/diff/{other}",
+                    f"/workflows/runs/{run}/blame",
                 ]
             )
         if dice.random() < 0.5:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import pytest
 
 from refold.engine.limits import Limits
 from refold.engine.scheduled_runs import ScheduledRuns
@@ -14,7 +15,7 @@ from refold.engine.scheduler import FIRINGS_MAX, LOOK_US, WAITING_MAX, Scheduler
 from refold.engine.sealing import Sealer
 from refold.engine.workflows import Workflows
 from refold.journal import events as e
-from refold.journal.errors import StoreFailedError
+from refold.journal.errors import StoreFailedError, UnknownEventError
 from refold.journal.journal import Hold
 from refold.projections.errors import StaleViewsError
 from tests.support.schedules import change, due, firings, scheduled, started
@@ -362,5 +363,29 @@ def test_views_that_lag_behind_at_the_start_are_asked_again() -> None:
         assert await due(sim, old) == [60]
         await scheduler.stop(0)
         await sim.close()
+
+    run_virtually(scenario())
+
+
+def test_a_run_that_a_newer_version_started_stops_the_schedule_of_its_workflow_alone() -> None:
+    """Whether it overlaps is a decision that nobody here can take; other schedules go on."""
+
+    async def scenario() -> None:
+        runs = ScheduledRuns()
+        newer = UnknownEventError("run.requested", 2, newest=1, position=7)
+
+        class Newer:
+            """A journal in which one of two unfinished runs begins with a newer event."""
+
+            async def holds(self) -> list[Hold]:
+                return [Hold("fl_a", "fl_run_1"), Hold("fl_b", "fl_a")]
+
+            async def read_stream(self, stream: str, after: int = 0, limit: int = 1) -> Any:
+                raise newer
+
+        await runs.read(Newer())  # type: ignore[arg-type]
+        with pytest.raises(UnknownEventError, match="the event at position 7 is newer"):
+            runs.is_going("fl_a")
+        assert not runs.is_going("fl_b")
 
     run_virtually(scenario())

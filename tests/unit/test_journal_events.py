@@ -26,7 +26,8 @@ def form(facts: type[e.Facts]) -> dict[str, str]:
 
 def test_every_released_event_is_still_in_the_catalogue_as_it_was_released() -> None:
     """A new form is a new schema number; to change this file by hand is to change history."""
-    now = {f"{facts.type}/{facts.schema}": form(facts) for facts in e.CATALOGUE}
+    known = [*e.CATALOGUE, *(upcaster.old for upcaster in e.UPCASTERS)]
+    now = {f"{facts.type}/{facts.schema}": form(facts) for facts in known}
     assert now == GOLDEN
 
 
@@ -43,7 +44,7 @@ def test_every_event_class_of_the_file_is_in_the_catalogue() -> None:
         for value in vars(e).values()
         if isinstance(value, type) and issubclass(value, e.Facts) and value is not e.Facts
     }
-    assert classes == set(e.CATALOGUE)
+    assert classes - {upcaster.old for upcaster in e.UPCASTERS} == set(e.CATALOGUE)
 
 
 @CATALOGUE
@@ -79,8 +80,8 @@ def test_facts_read_back_and_unknown_ones_are_refused(facts: type[e.Facts]) -> N
 
 def test_an_unknown_schema_is_refused_by_name_and_number() -> None:
     """Type and schema together name a form; a known type alone is not enough."""
-    with pytest.raises(UnknownEventError, match=r"no event 'run.started' of schema 2"):
-        e.decode_facts("run.started", 2, b"{}")
+    with pytest.raises(UnknownEventError, match=r"no event 'run.started' of schema 99"):
+        e.decode_facts("run.started", 99, b"{}")
 
 
 def test_facts_from_outside_the_catalogue_are_refused() -> None:

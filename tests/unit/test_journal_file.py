@@ -23,7 +23,6 @@ from refold.journal.errors import (
     JournalError,
     StoreFailedError,
     StoreOwnedError,
-    UnknownEventError,
     WrongKeyError,
 )
 from refold.journal.sqlite_file import open_reader
@@ -205,11 +204,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[JournalError], str]] = {
         lambda file: forged(file, b'"version":2', b'"version":3'),
         CorruptStoreError,
         r"the entry at position 4 does not follow the one before it$",
-    ),
-    "an event of a newer release": (
-        lambda file: forged(file, b'"run.started"', b'"run.paused"'),
-        UnknownEventError,
-        r"^no event 'run.paused' of schema 1 is known to this version$",
     ),
     "a body that is gone": (without_body, CorruptStoreError, r"the body at position 2 is missing$"),
 }

@@ -10,10 +10,9 @@ import pytest
 from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.projections.run_diff import (
+    Alignment,
     RunDiff,
     Told,
-    body_pairs,
-    compare,
     own_ids,
     same_bytes,
 )
@@ -36,8 +35,8 @@ def told(*facts: e.Facts, run: str = "a", first_body: int = 100) -> Told:
 
 def compared(left: Told, right: Told, same: bool | None = True) -> RunDiff:
     """Compare two runs, with one verdict on all bodies."""
-    verdicts = dict.fromkeys(body_pairs(left, right), same)
-    return compare(left, right, verdicts, same_payload=True)
+    verdicts = dict.fromkeys(Alignment(left, right).pairs, same)
+    return Alignment(left, right).compare(verdicts, same_payload=True)
 
 
 def apart(diff: RunDiff) -> tuple[str, str]:
@@ -138,26 +137,26 @@ def test_items_of_an_iterator_are_compared_each_with_its_own() -> None:
 def test_a_trigger_payload_is_the_first_thing_to_differ() -> None:
     """Nothing else of a request counts: origin, workflow and keys differ by nature."""
     left, right = told(r.succeeded("t")), told(r.succeeded("t"))
-    assert apart(compare(left, right, {}, same_payload=False)) == (
+    assert apart(Alignment(left, right).compare({}, same_payload=False)) == (
         "run.requested@1",
         "run.requested@1",
     )
-    assert apart(compare(left, right, {}, same_payload=None)) == ("", "")
+    assert apart(Alignment(left, right).compare({}, same_payload=None)) == ("", "")
 
 
 def test_bodies_that_are_known_to_be_the_same_are_not_read() -> None:
     """A replayed output stands in the journal once; comparing it costs nothing."""
     left = told(r.succeeded("n"), r.succeeded("m"))
     shared: list[Recorded] = list(left.events)
-    assert body_pairs(left, Told(left.state, shared)) == []
+    assert Alignment(left, Told(left.state, shared)).pairs == []
     other = told(r.succeeded("n"), r.succeeded("m"), run="b", first_body=200)
-    assert body_pairs(left, other) == [(103, 203), (104, 204)]
+    assert Alignment(left, other).pairs == [(103, 203), (104, 204)]
     sealed = [msgspec.structs.replace(x, payload="one") for x in other.events]
     alike = [msgspec.structs.replace(x, payload="one") for x in left.events]
-    assert body_pairs(Told(left.state, alike), Told(other.state, sealed)) == []
+    assert Alignment(Told(left.state, alike), Told(other.state, sealed)).pairs == []
     bare = [msgspec.structs.replace(x, payload="", body_at=0) for x in other.events]
-    assert body_pairs(left, Told(other.state, bare)) == []
-    found = compare(left, Told(other.state, bare), {}, same_payload=True)
+    assert Alignment(left, Told(other.state, bare)).pairs == []
+    found = Alignment(left, Told(other.state, bare)).compare({}, same_payload=True)
     assert results(found) == {"n": "changed", "m": "changed"}
 
 
