@@ -62,7 +62,9 @@ def test_the_last_checkpoint_is_there_after_a_stop_and_leads_on_after_a_start(
         service.kill()
     kept = tmp_path / "kept.note"
     kept.write_bytes(first.text)
-    assert verify(data, "--checkpoint", str(kept)) == (0, "Valid, by a kept checkpoint.")
+    code, said = verify(data, "--checkpoint", str(kept))
+    assert (code, said[:28]) == (0, "Valid, by a kept checkpoint,"), said
+    assert f"to entry {first.size} of" in said
 
 
 def test_checkpoints_are_signed_while_the_service_is_killed_again_and_again(
