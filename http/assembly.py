@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 
@@ -32,8 +32,10 @@ from ..engine.timers import LoopTimers
 from ..engine.wall_clock import WallClock
 from ..engine.workflows import Workflows
 from ..journal.clock import IdSource, SystemClock
+from ..journal.journal import Journal
 from ..journal.sqlite_file import JOURNAL_FILE
 from ..journal.sqlite_store import SqliteJournal, open_journal
+from ..projections.loading import find
 from ..projections.views import Views, open_views
 from .authorization_parts import open_authorizations
 from .feeds import Feeds
@@ -84,7 +86,7 @@ async def _open(settings: Settings, clock: SystemClock) -> AsyncGenerator[_Opene
         ) as journal,
         # Right after the journal, so that it closes last and signs what the others write then.
         open_proofs(settings, journal, ids) as proofs,
-        open_views(settings.data, journal, settings.data / JOURNAL_FILE) as views,
+        _open_views(settings, journal) as views,
         open_vault(settings.data, keys, journal, views, ids, clock) as secrets,
         open_authorizations(settings, journal, secrets, ids, clock) as grants,
         open_subscriptions(settings, journal, views, secrets, ids, clock) as subscriptions,
@@ -154,6 +156,12 @@ def _bound_nodes(settings: Settings, clock: SystemClock) -> None:
     Delay.seconds_max = settings.delay_seconds_max
     Iterator.items_max = settings.iterator_items_max
     RenderLimit.seconds_max = settings.template_seconds_max
+
+
+def _open_views(settings: Settings, journal: Journal) -> AbstractAsyncContextManager[Views]:
+    """Open the views, with the projections of developers that are installed or named."""
+    file = settings.data / JOURNAL_FILE
+    return open_views(settings.data, journal, file, loaded=find(settings.projection))
 
 
 def _limits(settings: Settings) -> Limits:

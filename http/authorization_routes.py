@@ -17,7 +17,7 @@ NO_BODY = Answer(204, b"", ())
 async def list_all(app: App, call: Call) -> Answer:
     """List the tenant's grants, oldest first."""
     await app.views.wait_for(app.journal.head)
-    found = await app.views.select(AUTHORIZATIONS, (call.principal.tenant,))
+    found = await app.views.select(AUTHORIZATIONS, (call.principal.tenant,), of="authorizations")
     rows = [authorization_row(row) for row in found]
     bodies = await app.authorizations.read_bodies([row.body_at for row in rows])
     shown: list[wire.Authorization] = [

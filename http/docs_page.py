@@ -41,6 +41,8 @@ ERROR_CODES: Final = {
     "subscriptions_full": (409, "The tenant has as many subscriptions as it may have."),
     "vault_key_configured": (409, "The vault key is a setting, so it is changed there."),
     "rotation_running": (409, "The last change of the vault key is not through yet."),
+    "views_busy": (409, "The projection is being rebuilt already."),
+    "not_stopped": (409, "The projection is at work, so there is nothing to retry."),
     "version_mismatch": (412, "`If-Match` names another version than the current one."),
     "payload_too_large": (413, "The body is larger than the service takes."),
     "unsupported_media_type": (415, "Bodies are `application/json`; events have their own types."),

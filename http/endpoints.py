@@ -16,6 +16,7 @@ from .insight_endpoints import INSIGHT_ENDPOINTS
 from .journal_endpoints import JOURNAL_ENDPOINTS
 from .metric_endpoints import METRIC_ENDPOINTS, metric_endpoints
 from .projection_endpoints import PROJECTION_ENDPOINTS
+from .rebuild_endpoints import REBUILD_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
 from .settings import MetricsAccess
 from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
@@ -34,6 +35,7 @@ ENDPOINTS: Final = (
     *JOURNAL_ENDPOINTS,
     *PROJECTION_ENDPOINTS,
     *ERASURE_ENDPOINTS,
+    *REBUILD_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/healthz",

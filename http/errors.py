@@ -37,7 +37,13 @@ from ..journal.errors import (
     UnknownEventError,
 )
 from ..journal.tree_store import TreeRangeError
-from ..projections.errors import StaleViewsError, ViewsFailedError
+from ..projections.errors import (
+    NotStoppedError,
+    StaleViewsError,
+    UnknownProjectionError,
+    ViewsBusyError,
+    ViewsFailedError,
+)
 from .auth import AuthUnavailableError, ForbiddenError, UnauthorizedError
 from .feeds import TooManyFeedsError
 from .wire import Error
@@ -112,6 +118,9 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     ConflictError: (503, "overloaded"),
     StaleViewsError: (503, "overloaded"),
     ViewsFailedError: (503, "overloaded"),
+    UnknownProjectionError: (404, "resource_missing"),
+    ViewsBusyError: (409, "views_busy"),
+    NotStoppedError: (409, "not_stopped"),
     SecretsUnavailableError: (503, "overloaded"),
     ForbiddenError: (403, "insufficient_scope"),
     AuthUnavailableError: (503, "overloaded"),

@@ -33,8 +33,9 @@ async def ready(app: App, call: Call) -> Answer:
     elif not app.views.is_caught_up:
         projections = "behind"
     behind: list[wire.Lagging] | UnsetType = UNSET
-    if projections != "caught_up":
-        head, status = app.journal.head, app.views.status()
+    head, status = app.journal.head, app.views.status()
+    # A developer's projection that stopped is told, and does not keep the service from its work.
+    if projections != "caught_up" or any(p.state == "stopped" for p in status):
         behind = [wire.Lagging(p.name, p.lag(head)) for p in status if p.error or p.lag(head)]
     is_ready = journal == "writable" and projections == "caught_up"
     made = answer(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from ..projections.faults import Fault
 from .call import Answer, Call, answer
-from .projection_wire import Projection, Projections
+from .projection_wire import Projection, ProjectionFault, Projections
 from .services import App
 
 
 async def projections(app: App, call: Call) -> Answer:
     """Return every projection with its version, position, lag and state.
 
-    `catching_up` reads the journal's file, `live` is fed in memory, `waiting` can't write its own
-    file just now, and `stopped` needs a restart: `error` says why.
+    `catching_up` reads the journal's file, `live` is at its head, `rebuilding` makes its rows anew
+    beside the live ones, `waiting` can't write its own file just now, and `stopped` waits to be
+    told to try again: `error` says why.
     """
     del call
     head = app.journal.head
@@ -23,8 +25,15 @@ async def projections(app: App, call: Call) -> Answer:
             status.position,
             status.lag(head),
             round(status.unmoved_s, 3),
-            status.error or None,
+            status.source,
+            _shown(status.fault),
         )
         for status in app.views.status()
     ]
     return answer(200, Projections(head, shown))
+
+
+def _shown(fault: Fault | None) -> ProjectionFault | None:
+    if fault is None:
+        return None
+    return ProjectionFault(fault.code, fault.message, fault.position or None, fault.type or None)

@@ -7,6 +7,17 @@ from msgspec import Struct
 from ..projections.status import State
 
 
+class ProjectionFault(Struct, frozen=True):
+    """Why a projection stands still, without a word of any event."""
+
+    code: str
+    message: str
+    position: int | None
+    """The event that it can't take, null where it is about none."""
+    type: str | None
+    """The type of that event, null where it is about none or not known."""
+
+
 class Projection(Struct, frozen=True):
     """A view of the journal, and how it stands."""
 
@@ -19,7 +30,9 @@ class Projection(Struct, frozen=True):
     """How many positions it is behind the journal."""
     seconds_since_move: float
     """How long ago it took an event; where nothing happens, this grows too."""
-    error: str | None
+    source: str
+    """`built_in`, or the `module:Class` of a developer's projection."""
+    error: ProjectionFault | None
     """Why it stands still, null while it does not."""
 
 

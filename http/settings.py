@@ -119,6 +119,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_base_url: Annotated[
         str, Meta(description="Address of the API that altostrat_api nodes call.", extra=_URL)
     ] = "https://v1.api.altostrat.io"
+    projection: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Projections of your own, each `module:Class`, beside those installed as "
+            "entry points."
+        ),
+    ] = ()
 
     smtp_host: Annotated[
         str,

@@ -38,9 +38,9 @@ async def open_subscriptions(
     async def rows(tenant: str | None) -> list[SubscriptionRow]:
         await views.wait_for(journal.head)
         found = (
-            await views.select(LIVE_SUBSCRIPTIONS, ())
+            await views.select(LIVE_SUBSCRIPTIONS, (), of="subscriptions")
             if tenant is None
-            else await views.select(SUBSCRIPTIONS, (tenant,))
+            else await views.select(SUBSCRIPTIONS, (tenant,), of="subscriptions")
         )
         return [subscription_row(row) for row in found]
 

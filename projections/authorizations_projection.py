@@ -65,7 +65,9 @@ class AuthorizationsProjection:
 
     name = "authorizations"
     version = 1
+    events = (e.AuthorizationDefined, e.AuthorizationRefused, e.AuthorizationDeleted)
     tables = (_TABLE,)
+    views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes."""

@@ -5,6 +5,12 @@ ProjectionError
 ├── ViewsFailedError    the operator: views.db can't be used
 ├── ViewsBusyError      the operator: another process rebuilds the same views
 ├── UnknownProjectionError  the operator: there is no projection of that name
+├── ProjectionRefusedError  the developer: a projection breaks a rule of the interface
+├── ChangedFoldError    the developer: a fold is not the one that made its rows
+├── PoisonEventError    the developer: a fold can't take an event
+├── NothingKeptError    the operator: there are no rows to go back to
+├── NotStoppedError     a caller: there is nothing to retry
+├── ViewsReplacedError  nobody: views.db is another file now, and is made anew
 ├── ExportRefusedError  the operator: there is nothing to export like that, or nowhere to put it
 ├── ExportFailedError   the operator: the file of an export can't be written
 └── GapError            the operator: the journal is missing a position
@@ -41,8 +47,14 @@ class ViewsFailedError(ProjectionError):
     code = "overloaded"
 
 
+class ViewsReplacedError(ProjectionError):
+    """The file of the views was deleted, replaced or cut while it was in use."""
+
+    code = "views_replaced"
+
+
 class ViewsBusyError(ProjectionError):
-    """Another process is rebuilding the views of this data directory."""
+    """Another process is rebuilding the same views of this data directory."""
 
     code = "views_busy"
 
@@ -54,6 +66,68 @@ class UnknownProjectionError(ProjectionError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"there is no projection {name!r}; known are {', '.join(known)}")
+        self.name = name
+
+
+class ProjectionRefusedError(ProjectionError):
+    """A projection breaks a rule of the interface; the message is for its developer."""
+
+    code = "projection_refused"
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"projection {name}: {message}")
+        self.name = name
+
+
+class ChangedFoldError(ProjectionError):
+    """A fold is not the one that made the rows, and has the same version."""
+
+    code = "changed_fold"
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(
+            f"projection {name}: its code changed, and is still version {version}; count the "
+            f"version up and restart, or make the rows anew with `refold rebuild {name}`"
+        )
+        self.name = name
+        self.version = version
+
+
+class PoisonEventError(ProjectionError):
+    """A fold could not take an event; the rows end right before it."""
+
+    code = "poison_event"
+
+    def __init__(self, name: str, why: str, position: int, type_: str, told: str) -> None:
+        super().__init__(f"projection {name} can't fold {type_} at position {position}: {told}")
+        self.name = name
+        self.why = why
+        """The code of the reason."""
+        self.position = position
+        self.type = type_
+        self.told = told
+
+
+class NothingKeptError(ProjectionError):
+    """There is no generation to go back to that this program could go on with."""
+
+    code = "nothing_kept"
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(
+            f"projection {name} has no kept rows of version {version} to go back to; for those of "
+            "another version start the program that has it, which takes them up"
+        )
+        self.name = name
+
+
+class NotStoppedError(ProjectionError):
+    """A retry was asked for of a projection that is at work."""
+
+    code = "not_stopped"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"projection {name} is at work; there is nothing to retry")
         self.name = name
 
 

@@ -32,7 +32,9 @@ class EventTriggersProjection:
 
     name = "event_triggers"
     version = 1
+    events = (e.WorkflowDefined, e.WorkflowDeleted)
     tables = (_TABLE,)
+    views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes."""

@@ -2,30 +2,34 @@
 
 The table `projection` says which generation is live and how far each has got; SQL views with plain
 names show the live one. So readers need to know nothing, and a rebuild grows beside what it will
-replace.
+replace, which is then kept until the next one, to go back to.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from .projection import Projection, Table
+from .projection import Projection
 
 SCHEMA: Final = """CREATE TABLE projection (
-  name       TEXT NOT NULL,
-  generation INTEGER NOT NULL,
-  version    INTEGER NOT NULL,
-  tables     TEXT NOT NULL,
-  is_live    INTEGER NOT NULL,
-  position   INTEGER NOT NULL,
-  leaf       BLOB NOT NULL,
+  name        TEXT NOT NULL,
+  generation  INTEGER NOT NULL,
+  version     INTEGER NOT NULL,
+  fingerprint TEXT NOT NULL,
+  tables      TEXT NOT NULL,
+  views       TEXT NOT NULL,
+  state       TEXT NOT NULL CHECK (state IN ('live', 'growing', 'kept', 'leaving')),
+  position    INTEGER NOT NULL,
+  leaf        BLOB NOT NULL,
   PRIMARY KEY (name, generation)
-) STRICT;"""
+) STRICT;
+CREATE UNIQUE INDEX projection_live ON projection (name) WHERE state = 'live';"""
+State: TypeAlias = Literal["live", "growing", "kept", "leaving"]
+"""Shown to readers; being made beside it; what was live before; to be dropped."""
 _DROPPED_AT_ONCE: Final = 2000
 _encode = msgspec.json.Encoder().encode
 
@@ -36,9 +40,13 @@ class Generation(msgspec.Struct, frozen=True):
     name: str
     generation: int
     version: int
+    fingerprint: str
+    """What tells the code that made its rows, "" for a built-in projection."""
     tables: str
     """The names of its tables, space-separated."""
-    is_live: int
+    views: str
+    """The names of its SQL views, space-separated."""
+    state: State
     position: int
     """The newest position that the rows include."""
     leaf: bytes
@@ -49,7 +57,10 @@ class Generation(msgspec.Struct, frozen=True):
         return [f"{table}_{self.generation}" for table in self.tables.split()]
 
 
-_ROWS: Final = "SELECT name, generation, version, tables, is_live, position, leaf FROM projection"
+_ROWS: Final = (
+    "SELECT name, generation, version, fingerprint, tables, views, state, position, leaf "
+    "FROM projection"
+)
 
 
 def generations(connection: sqlite3.Connection) -> list[Generation]:
@@ -59,7 +70,7 @@ def generations(connection: sqlite3.Connection) -> list[Generation]:
 
 def live_generations(connection: sqlite3.Connection) -> dict[str, Generation]:
     """Read the live generation of each projection."""
-    return {row[0]: Generation(*row) for row in connection.execute(f"{_ROWS} WHERE is_live = 1")}
+    return {row[0]: Generation(*row) for row in connection.execute(f"{_ROWS} WHERE state = 'live'")}
 
 
 def move(connection: sqlite3.Connection, row: Generation, position: int, leaf: bytes) -> None:
@@ -71,7 +82,11 @@ def move(connection: sqlite3.Connection, row: Generation, position: int, leaf: b
 
 
 def create_generation(
-    connection: sqlite3.Connection, projection: Projection, *, is_live: bool
+    connection: sqlite3.Connection,
+    projection: Projection,
+    *,
+    state: Literal["live", "growing"],
+    fingerprint: str = "",
 ) -> Generation:
     """Make the empty tables of a projection's next generation, inside a transaction."""
     number = connection.execute(
@@ -82,8 +97,10 @@ def create_generation(
         projection.name,
         number,
         projection.version,
+        fingerprint,
         " ".join(table.name for table in projection.tables),
-        int(is_live),
+        " ".join(view.name for view in projection.views),
+        state,
         0,
         b"",
     )
@@ -93,29 +110,53 @@ def create_generation(
         for statement in table.statements(number):
             connection.execute(statement)
     connection.execute(
-        "INSERT INTO projection (name, generation, version, tables, is_live, position, leaf) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO projection (name, generation, version, fingerprint, tables, views, state, "
+        "position, leaf) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         msgspec.structs.astuple(row),
     )
-    if is_live:
-        _show(connection, row)
+    if state == "live":
+        _show(connection, projection, row)
     return row
 
 
-def go_live(connection: sqlite3.Connection, old: Generation, new: Generation) -> None:
-    """Let the plain names show another generation, inside a transaction."""
-    for row, is_live in ((old, 0), (new, 1)):
+def go_live(connection: sqlite3.Connection, projection: Projection, new: Generation) -> None:
+    """Let the plain names show another generation, inside a transaction; see `retire`."""
+    retire(connection, new.name, but=new.generation)
+    mark(connection, new, "live")
+    _show(connection, projection, new)
+
+
+def retire(connection: sqlite3.Connection, name: str, *, but: int = 0) -> None:
+    """Keep what is live, and give up what was kept until then, inside a transaction."""
+    for row in generations(connection):
+        if row.name == name and row.generation != but and row.state in ("live", "kept"):
+            if row.state == "live":
+                hide(connection, row)
+            mark(connection, row, "kept" if row.state == "live" else "leaving")
+
+
+def mark(connection: sqlite3.Connection, row: Generation, state: State) -> None:
+    """Note what has become of a generation, inside a transaction."""
+    connection.execute(
+        "UPDATE projection SET state = ? WHERE name = ? AND generation = ?",
+        (state, row.name, row.generation),
+    )
+
+
+def hide(connection: sqlite3.Connection, row: Generation) -> None:
+    """Drop the plain names under which a generation is shown."""
+    for name in (*row.views.split(), *row.tables.split()):
+        connection.execute(f"DROP VIEW IF EXISTS {name}")
+
+
+def _show(connection: sqlite3.Connection, projection: Projection, row: Generation) -> None:
+    hide(connection, row)
+    for table in projection.tables:
         connection.execute(
-            "UPDATE projection SET is_live = ? WHERE name = ? AND generation = ?",
-            (is_live, row.name, row.generation),
+            f"CREATE VIEW {table.name} AS SELECT * FROM {table.name}_{row.generation}"
         )
-    _show(connection, new)
-
-
-def _show(connection: sqlite3.Connection, row: Generation) -> None:
-    for table in row.tables.split():
-        connection.execute(f"DROP VIEW IF EXISTS {table}")
-        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {table}_{row.generation}")
+    for view in projection.views:
+        connection.execute(f"CREATE VIEW {view.name} AS {view.select}")
 
 
 def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
@@ -160,27 +201,33 @@ def count_rows(connection: sqlite3.Connection, row: Generation) -> int:
     )
 
 
-def is_current(connection: sqlite3.Connection, projection: Projection, row: Generation) -> bool:
-    """Tell whether a generation has the version and exactly the tables of a projection."""
-    return row.version == projection.version and _is_whole(
-        connection, projection.tables, row.generation
+def is_current(
+    connection: sqlite3.Connection, projection: Projection, row: Generation, fingerprint: str = ""
+) -> bool:
+    """Tell whether a generation is of this projection: version, code, and tables to the letter."""
+    return (
+        row.version == projection.version
+        and row.fingerprint == fingerprint
+        and is_whole(connection, projection, row)
     )
 
 
-def _is_whole(connection: sqlite3.Connection, tables: Iterable[Table], generation: int) -> bool:
-    """See that the tables are those of the projection, to the letter."""
-    for table in tables:
+def is_whole(connection: sqlite3.Connection, projection: Projection, row: Generation) -> bool:
+    """See that the tables are those of the projection, and shown if they are live."""
+    for table in projection.tables:
         found = {
-            row[0]
-            for row in connection.execute(
+            text
+            for (text,) in connection.execute(
                 "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL",
-                (f"{table.name}_{generation}",),
+                (f"{table.name}_{row.generation}",),
             )
         }
-        if found != set(table.statements(generation)):
+        if found != set(table.statements(row.generation)):
             return False
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (table.name,)
-        ).fetchone():
-            return False
-    return True
+    if row.state != "live":
+        return True
+    shown = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'"))
+    return all(table.name in shown for table in projection.tables) and all(
+        shown.get(view.name) == f"CREATE VIEW {view.name} AS {view.select}"
+        for view in projection.views
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class JournalFile:
                     raise GapError(after + 1, event.position)
                 return events[:index]
         return events
+
+    def bodies(self, positions: Sequence[int]) -> dict[int, bytes]:
+        """Read the bodies at some positions; an erased one is missing."""
+        with translated(self._path):
+            return {at: body.data for at, body in self._reader.bodies(positions).items()}
 
 
 @contextmanager

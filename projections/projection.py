@@ -1,22 +1,26 @@
-"""What a projection is: a name, a version, tables, and a pure fold from events to statements.
+"""What a projection is: a name, a version, the events it wants, tables, and a pure fold.
 
 Rules of a projection:
 
-1. `fold` depends on the event alone: no clock, no chance, no input or output, no body, and no
-   table of another projection. What it needs to remember, it keeps in its own tables.
+1. `fold` depends on the event alone: no clock, no chance, no input or output, and no table of
+   another projection. What it needs to remember, it keeps in its own tables.
 2. A change of the fold or the tables is a new `version`; the rows are then made anew.
 3. In DDL and statements `{g}` stands for the generation: `run_{g}` is the table that readers know
-   as `run`.
+   as `run`. In the SQL of a `View` the plain names are used.
+4. The projector owns transactions, checkpoints, batches and errors: a fold only says what changes.
+
+The built-in projections are made with this interface and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
 from ..journal.envelope import Recorded
+from ..journal.facts import Facts
 
 GENERATION: Final = "{g}"
 """What is replaced by the generation's number in DDL and statements."""
@@ -47,17 +51,31 @@ class Table(msgspec.Struct, frozen=True):
         return [text.replace(GENERATION, str(generation)) for text in self.ddl]
 
 
+class View(msgspec.Struct, frozen=True):
+    """An SQL view for those who read the file: a question that has its answer ready."""
+
+    name: str
+    """What readers call it."""
+    select: str
+    """A SELECT over the plain names of the projection's own tables."""
+
+
 class Projection(Protocol):
     """A read model: everything that the projector has to know of it."""
 
     @property
     def name(self) -> str:
-        """The name that a rebuild is asked for by."""
+        """The name that a rebuild is asked for by: lower-case letters, digits and `_`."""
         ...
 
     @property
     def version(self) -> int:
-        """Counted up with every change of the fold or the tables."""
+        """From 1, counted up with every change of the fold or the tables."""
+        ...
+
+    @property
+    def events(self) -> Collection[type[Facts]]:
+        """The types of events that the fold is called with, classes of `journal/events.py`."""
         ...
 
     @property
@@ -65,6 +83,33 @@ class Projection(Protocol):
         """The tables, which nobody else writes to."""
         ...
 
-    def fold(self, event: Recorded) -> Sequence[Statement]:
-        """Return what an event changes, in order; () for an event that is none of its business."""
+    @property
+    def views(self) -> Sequence[View]:
+        """SQL views over these tables, () for none."""
         ...
+
+    def fold(self, event: Recorded) -> Sequence[Statement]:
+        """Return what an event changes, in order; () for nothing."""
+        ...
+
+
+@runtime_checkable
+class BodyProjection(Projection, Protocol):
+    """A projection that copies from bodies: having `fold_body` is how it says so.
+
+    It must want `payload.erased` and forget what it copied from those positions: a body that was
+    erased is not there when the rows are made anew, and both ways must lead to equal rows.
+    """
+
+    def fold_body(self, event: Recorded, body: bytes) -> Sequence[Statement]:
+        """Return what a wanted event changes, called after `fold` while its body exists.
+
+        A replayed event comes with the body of the event that it was copied from; its place is
+        `event.body_at`, which is what `payload.erased` names.
+        """
+        ...
+
+
+def reads_bodies(projection: Projection) -> bool:
+    """Tell whether a projection has asked for bodies."""
+    return isinstance(projection, BodyProjection)

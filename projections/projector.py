@@ -4,6 +4,9 @@ It reads the journal's own file from its checkpoint on, and is then fed the comm
 memory. What waits is applied in one transaction together with the checkpoint. When the feed has a
 hole, because the queue was full or a group was missed, it goes back to reading the file; a hole in
 the file stops it for good, and nothing is skipped.
+
+A projection that can't take an event stops right before it, and it alone (`lanes.py`). A file that
+is damaged, deleted or replaced while it is in use is made anew.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,20 +21,16 @@ from typing import Final
 
 from ..journal.envelope import Recorded
 from ..journal.errors import JournalError
-from .applying import Applier
-from .errors import GapError, ProjectionError, ViewsFailedError
-from .generations import live_generations, move
+from .errors import GapError, ProjectionError, ViewsBusyError, ViewsReplacedError
+from .faults import told
+from .generations import live_generations
 from .journal_file import open_journal_file
+from .lanes import Lanes
 from .projection import Projection
-from .status import ProjectionStatus, State
-from .views_file import (
-    close_cleanly,
-    connect,
-    is_damage,
-    is_passing,
-    remove,
-    transaction,
-)
+from .sqlite_errors import is_absent, is_damage, is_passing
+from .sqlite_writes import transaction
+from .status import ProjectionStatus
+from .views_file import OpenedFile, close_cleanly, connect, prepare, rebuild_lock, remove
 
 QUEUED_MAX: Final = 10_000
 """How many events may wait in memory; with more, the projector reads the file instead."""
@@ -54,12 +52,17 @@ class Projector:
         projections: Sequence[Projection],
         moved: Callable[[], None],
         *,
+        others: Sequence[str] = (),
         queued_max: int = QUEUED_MAX,
     ) -> None:
-        """`moved` is called on the projector's thread after each step and when it stops."""
+        """`moved` is called on the projector's thread after each step and when it stops.
+
+        `others` names the projections that are in the file too and are none of its business.
+        """
         self._views_path = views_path
         self._journal_path = journal_path
         self._projections = projections
+        self._others = others
         self._moved = moved
         self._queued_max = queued_max
         self._wake = threading.Condition()
@@ -67,37 +70,39 @@ class Projector:
         self._must_read = True
         self._is_urgent = False
         self._is_stopping = False
-        self._appliers: dict[str, Applier] = {}
-        now = time.monotonic()
-        self._moves = {projection.name: (0, now) for projection in projections}
-        """Where each projection stands, and since when (seconds of the monotonic clock)."""
-        self._told = ""
-        self.position = 0
-        """The newest position that every live generation includes."""
-        self.fault = ""
-        """Why the projector stands still, "" while it works."""
+        self._retries: set[str] = set()
+        self._lanes = Lanes(projections)
+        self._trouble = ""
+        self.incarnation = 0
+        """Counted up when the file was made anew under its readers, who must open it again."""
         self.is_halted = False
         """True once it has stopped for good, which only a restart ends."""
         self.is_fed = False
         """True while it keeps up with the feed; False while it reads the file."""
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
+    @property
+    def position(self) -> int:
+        """The newest position that every live generation includes, but those left out."""
+        return self._lanes.position
+
+    @property
+    def fault(self) -> str:
+        """Why the projector, or a projection, stands still; "" while all work."""
+        return self._trouble or self._lanes.fault
+
+    @property
+    def trouble(self) -> str:
+        """Why all projections stand still, "" while they don't."""
+        return self._trouble
+
+    def left_out(self, name: str) -> str:
+        """Return why a projection's rows are older than `position`, "" if they aren't."""
+        return self._lanes.left_out(name)
+
     def status(self) -> list[ProjectionStatus]:
         """Tell how each projection stands; may be called on any thread, and never waits."""
-        now = time.monotonic()
-        state: State = "live" if self.is_fed else "catching_up"
-        if self.fault:
-            state = "stopped" if self.is_halted else "waiting"
-        error = self._told if self.fault else ""
-        made: list[ProjectionStatus] = []
-        for projection in self._projections:
-            position, since = self._moves[projection.name]
-            made.append(
-                ProjectionStatus(
-                    projection.name, projection.version, state, position, now - since, error
-                )
-            )
-        return made
+        return self._lanes.status(self._trouble, is_fed=self.is_fed, is_halted=self.is_halted)
 
     def start(self) -> None:
         """Begin to catch up."""
@@ -125,6 +130,12 @@ class Projector:
             self._is_urgent = True
             self._wake.notify()
 
+    def retry(self, name: str) -> None:
+        """Try again the event that a projection stopped at."""
+        with self._wake:
+            self._retries.add(name)
+            self._wake.notify()
+
     def stop(self) -> None:
         """End the thread after the step that it is in. Blocks until it has ended."""
         with self._wake:
@@ -134,66 +145,104 @@ class Projector:
             self._thread.join()
 
     def _run(self) -> None:
-        try:
-            with closing(connect(self._views_path)) as connection:
-                self._follow(connection)
-                close_cleanly(connection)
-        except (ProjectionError, JournalError) as error:
-            self._halt(str(error))
-        except Exception as error:
-            if is_damage(error):
-                # The next start finds no file and makes it anew.
-                remove(self._views_path)
-                self._halt(f"{self._views_path} is damaged; a restart makes it anew: {error}")
-            else:
-                # A fold that raises is a mistake of its author, who needs the place.
-                _log.exception("a projection failed")
-                kind = type(error).__name__
-                self._halt(f"{kind}: {error}", f"A fold raised {kind}; the log says where.")
+        while not self._is_stopping:
+            try:
+                with closing(connect(self._views_path)) as connection:
+                    self._lanes.open(connection, OpenedFile(self._views_path))
+                    self._follow(connection)
+                    close_cleanly(connection)
+            except (ViewsReplacedError, sqlite3.Error) as error:
+                if not isinstance(error, ViewsReplacedError) and not (
+                    is_damage(error) or is_absent(error)
+                ):
+                    self._halt(told(error))
+                    return
+                self._make_anew(error)
+            except Exception as error:
+                known = isinstance(error, ProjectionError | JournalError)
+                self._halt(str(error) if known else told(error))
+                return
 
-    def _halt(self, fault: str, told: str = "") -> None:
-        """Stop for good; `told` is what anybody may read of a fault that quotes an event."""
+    def _halt(self, fault: str) -> None:
         _log.critical(
             "the projector stopped at position %d, and lists stay there: %s", self.position, fault
         )
         with self._wake:
             self._waiting.clear()
             self._must_read = True
-        self._told = told or fault
-        self.fault = fault
+        self._trouble = fault
         self.is_halted = True
         self._moved()
+
+    def _make_anew(self, error: Exception) -> None:
+        """Make the file again after it was lost; lists wait until the journal is read again."""
+        reason = told(error)
+        self._trouble = f"{self._views_path} is made anew: {reason}"
+        _log.critical("%s", self._trouble)
+        self._lanes.forget()
+        if is_damage(error):
+            remove(self._views_path)
+        while not self._is_stopping:
+            try:
+                with (
+                    open_journal_file(self._journal_path) as journal,
+                    rebuild_lock(self._views_path.parent),
+                ):
+                    prepare(self._views_path, self._projections, journal, self._others)
+                break
+            except (ViewsBusyError, sqlite3.Error, OSError) as again:
+                self._trouble = f"{self._views_path} can't be made anew: {told(again)}"
+                self._rest()
+        self.incarnation += 1
+        with self._wake:
+            self._waiting.clear()
+            self._must_read = True
 
     def _follow(self, connection: sqlite3.Connection) -> None:
         while not self._is_stopping:
             with self._wake:
-                self._wake.wait_for(self._has_work)
-                self._wake.wait_for(self._is_worth_it, LINGER_SECONDS)
+                if not self._lanes.behind:
+                    self._wake.wait_for(self._has_work)
+                    self._wake.wait_for(self._is_worth_it, LINGER_SECONDS)
                 events, self._waiting = self._waiting, []
                 must_read, self._must_read = self._must_read, False
+                retries, self._retries = self._retries, set()
                 self._is_urgent = False
+            self._lanes.retry(retries)
             try:
                 if must_read or not self._apply(connection, events):
                     self._read(connection)
+                if self._lanes.behind:
+                    self._help(connection)
             except sqlite3.OperationalError as error:
                 if is_damage(error) or not is_passing(error):
                     raise
                 self._pause(error)
 
     def _has_work(self) -> bool:
-        return bool(self._waiting) or self._must_read or self._is_stopping
+        return bool(self._waiting) or self._must_read or self._is_stopping or bool(self._retries)
 
     def _is_worth_it(self) -> bool:
-        return self._is_urgent or self._must_read or self._is_stopping or len(self._waiting) >= PAGE
+        return (
+            self._is_urgent
+            or self._must_read
+            or self._is_stopping
+            or bool(self._retries)
+            or len(self._waiting) >= PAGE
+        )
 
     def _pause(self, error: sqlite3.OperationalError) -> None:
         """Rest a little after a failure of the disk, or a lock held too long, then read on."""
-        if not self.fault:
+        if not self._trouble:
             _log.error("the projector waits at position %d: %s", self.position, error)
-        self._told = self.fault = f"{self._views_path} can't be written: {error}"
+        self._trouble = f"{self._views_path} can't be written: {error}"
         with self._wake:
             self._waiting.clear()
             self._must_read = True
+        self._rest()
+
+    def _rest(self) -> None:
+        with self._wake:
             self._wake.wait_for(lambda: self._is_stopping, RETRY_SECONDS)
 
     def _read(self, connection: sqlite3.Connection) -> None:
@@ -213,43 +262,19 @@ class Projector:
         """Apply events in one transaction; False if a hole before or in them forbids it."""
         if events and events[-1].position - events[0].position + 1 != len(events):
             return False
-        reached: list[int] = []
         with transaction(connection):
-            live = live_generations(connection)
-            for projection in self._projections:
-                row = live.get(projection.name)
-                if row is None or row.version != projection.version:
-                    raise ViewsFailedError(
-                        f"projection {projection.name} in {self._views_path} is not of version "
-                        f"{projection.version} any more; restart the service"
-                    )
-                # A rebuilt generation may be ahead of what is fed.
-                new = events[max(0, row.position + 1 - events[0].position) :] if events else ()
-                if not new:
-                    reached.append(row.position)
-                    continue
-                if new[0].position != row.position + 1:
-                    return False
-                self._applier(connection, projection, row.generation).apply(new)
-                move(connection, row, new[-1].position, new[-1].leaf)
-                reached.append(new[-1].position)
-        self.fault = ""
-        self.position = min(reached)
-        self._note_moves(reached)
+            is_whole = self._lanes.apply(live_generations(connection), events)
+        self._trouble = ""
+        self._lanes.commit()
         self._moved()
-        return True
+        return is_whole
 
-    def _note_moves(self, reached: Sequence[int]) -> None:
-        now = time.monotonic()
-        for projection, position in zip(self._projections, reached, strict=True):
-            if position != self._moves[projection.name][0]:
-                self._moves[projection.name] = position, now
-
-    def _applier(
-        self, connection: sqlite3.Connection, projection: Projection, generation: int
-    ) -> Applier:
-        applier = self._appliers.get(projection.name)
-        if applier is None or applier.generation != generation:
-            applier = Applier(connection, projection, generation)
-            self._appliers[projection.name] = applier
-        return applier
+    def _help(self, connection: sqlite3.Connection) -> None:
+        """Bring a projection that is far behind the others one page nearer, in between."""
+        name = self._lanes.behind[0]
+        with open_journal_file(self._journal_path) as journal, transaction(connection):
+            live = live_generations(connection)
+            page = journal.page(live[name].position, PAGE) if name in live else []
+            self._lanes.help(name, live, page)
+        self._lanes.commit()
+        self._moved()

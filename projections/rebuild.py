@@ -1,8 +1,9 @@
 """Rebuilds projections beside the live ones, from the journal's file, and flips to them.
 
 It works in the service's process or in another one, while the service runs or not: it owns nothing
-but the `rebuild_lock`. Each write transaction is short, so that the live projector is not held up.
-A rebuild that is killed leaves the live generation as it is; the next one drops what was begun.
+but the `growth_lock` of its projections. Each write transaction is short, so that the live
+projector is not held up. A rebuild that is killed leaves the live generation as it is, and the next
+one goes on where it ended. What was live before a flip is kept, so that one can go back to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -20,28 +21,40 @@ from ..journal.envelope import Recorded
 from ..journal.sqlite_file import JOURNAL_FILE
 from .applying import Applier
 from .built_in import BUILT_IN
-from .errors import UnknownProjectionError, ViewsFailedError
+from .errors import (
+    NothingKeptError,
+    PoisonEventError,
+    UnknownProjectionError,
+    ViewsFailedError,
+)
+from .faults import Fault
+from .fingerprint import fingerprint
+from .fitting import drop_old
 from .generations import (
     Generation,
     count_rows,
     create_generation,
     digest_of,
-    drop_generation,
     generations,
     go_live,
+    is_current,
     live_generations,
+    mark,
     move,
 )
 from .journal_file import JournalFile, open_journal_file
 from .projection import Projection
+from .sqlite_errors import is_damage, is_passing
+from .sqlite_writes import transaction
 from .views_file import (
     VIEWS_FILE,
+    OpenedFile,
     connect,
+    growth_lock,
     is_usable,
     mark_in_use,
     prepare,
     rebuild_lock,
-    transaction,
     translated,
 )
 
@@ -57,14 +70,17 @@ Report = Callable[[int, int], None]
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """A projection that was rebuilt and is live."""
+    """A projection that was rebuilt."""
 
     name: str
+    version: int
     generation: int
     position: int
     """The position that rows and digest are of."""
     rows: int
     digest: str
+    is_live: bool
+    """False for another version than the running service's: its next start takes it up."""
 
 
 def chosen(names: Sequence[str], projections: Sequence[Projection]) -> list[Projection]:
@@ -85,151 +101,249 @@ def rebuild(
     names: Sequence[str] = (),
     *,
     projections: Sequence[Projection] = BUILT_IN,
+    roll_back: bool = False,
     report: Report | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> list[Rebuilt]:
     """Make new generations of the named projections, all by default, and let them go live.
 
+    With `roll_back` the generations that were live before are brought to the journal's head
+    instead. `watch` hears of each position before it is folded.
+
     Raises:
         UnknownProjectionError: there is no projection of a name.
-        ViewsBusyError: another rebuild is at work.
-        ViewsFailedError: the file can't be written, or belongs to another version.
+        ViewsBusyError: another rebuild of the same is at work.
+        ViewsFailedError: the file can't be written.
+        PoisonEventError: a fold can't take an event.
+        NothingKeptError: there is nothing to go back to.
         GapError: the journal's file has a hole.
         StoreError: the journal's file can't be read.
     """
     wanted = chosen(names, projections)
     path = directory / VIEWS_FILE
-    with (
-        open_journal_file(directory / JOURNAL_FILE) as journal,
-        translated(path),
-        rebuild_lock(directory),
-    ):
-        _make_ready(path, projections, wanted, journal)
-        with closing(connect(path)) as connection:
-            _drop_unfinished(connection, wanted)
-            for row in _Build(connection, wanted, journal, report).run():
-                drop_generation(connection, row)
-            return [_result(connection, projection) for projection in wanted]
+    with open_journal_file(directory / JOURNAL_FILE) as journal, translated(path):
+        if not is_usable(path, journal):
+            with rebuild_lock(directory):
+                prepare(path, projections, journal)
+        with growth_lock(directory, wanted), closing(connect(path)) as connection:
+            for projection in wanted:
+                drop_old(connection, projection)
+            with transaction(connection):
+                mark_in_use(connection)
+                rows = [_begin(connection, projection, roll_back) for projection in wanted]
+            Build(connection, path, wanted, rows, journal, report=report, watch=watch).run()
+            for projection in wanted:
+                drop_old(connection, projection)
+            return [
+                _result(connection, projection, row.generation)
+                for projection, row in zip(wanted, rows, strict=True)
+            ]
 
 
-class _Build:
-    """One pass over the journal into new generations."""
+class Build:
+    """One pass over the journal into generations that grow."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
+        path: Path,
         projections: Sequence[Projection],
+        rows: Sequence[Generation],
         journal: JournalFile,
-        report: Report | None,
+        *,
+        report: Report | None = None,
+        watch: Callable[[int], None] | None = None,
     ) -> None:
         self._connection = connection
+        self._file = OpenedFile(path)
+        self._projections = projections
+        self._rows = rows
         self._journal = journal
         self._report = report
-        self._position = 0
-        self._page = _PAGE_MAX
-        with transaction(connection):
-            mark_in_use(connection)
-            self._rows = [create_generation(connection, p, is_live=False) for p in projections]
+        self._positions = [row.position for row in rows]
+        self.page = _PAGE_MAX
+        """How many events the next step should take."""
         self._appliers = [
-            Applier(connection, projection, row.generation)
-            for projection, row in zip(projections, self._rows, strict=True)
+            Applier(connection, made, row.generation, bodies=journal.bodies, watch=watch)
+            for made, row in zip(projections, rows, strict=True)
         ]
 
-    def run(self) -> list[Generation]:
-        """Catch up, flip, and return the generations that were live before."""
+    @property
+    def position(self) -> int:
+        """The newest position that all these generations include."""
+        return min(self._positions)
+
+    def run(self) -> None:
+        """Catch up and flip."""
         while True:
-            page = self._journal.page(self._position, self._page)
-            is_near = len(page) < min(self._page, _FLIP_MAX)
-            if is_near and (replaced := self._flip(page)) is not None:
-                return replaced
-            if not page:
-                continue
+            page = self._journal.page(self.position, self.page)
+            is_near = len(page) < min(self.page, _FLIP_MAX)
+            if is_near and self._flip(page):
+                return
+            if page:
+                self.step(page)
+            if self._report is not None:
+                self._report(self.position, max(self.position, self._journal.head()))
+
+    def step(self, page: Sequence[Recorded]) -> None:
+        """Apply a page in a transaction of its own, folded before that begins."""
+        self._file.check()
+        began = time.perf_counter()
+        try:
+            folded = [
+                applier.fold(_beyond(page, position))
+                for applier, position in zip(self._appliers, self._positions, strict=True)
+            ]
             with transaction(self._connection):
                 # The wait for the lock is not counted: others wait only while it is held.
                 began = time.perf_counter()
-                self._apply(page)
-            self._adapt(time.perf_counter() - began)
-            if self._report is not None:
-                self._report(self._position, max(self._position, self._journal.head()))
+                for applier, changes in zip(self._appliers, folded, strict=True):
+                    applier.run(changes)
+                self._moved_to(page[-1])
+        except Exception as error:
+            if is_passing(error) or is_damage(error):
+                raise
+            self._stop_before_the_poison(page, error)
+        self._positions = [max(page[-1].position, position) for position in self._positions]
+        self._adapt(time.perf_counter() - began)
 
-    def _flip(self, page: Sequence[Recorded]) -> list[Generation] | None:
-        """Apply the rest and go live, in one transaction; None if too much was added meanwhile."""
+    def _stop_before_the_poison(self, page: Sequence[Recorded], error: Exception) -> NoReturn:
+        """Apply what can be, one projection after the other, and name the event that can't."""
+        found: PoisonEventError | None = None
+        reached = list(self._positions)
+        with transaction(self._connection):
+            for index, applier in enumerate(self._appliers):
+                new = _beyond(page, self._positions[index])
+                fault = applier.apply_each(new)
+                last = new[-1] if new else None
+                if fault is not None:
+                    before = [event for event in new if event.position < fault.position]
+                    last = before[-1] if before else None
+                    found = _poisoned(self._rows[index], fault)
+                if found is not None and not self._connection.in_transaction:
+                    raise found
+                if last is not None:
+                    move(self._connection, self._rows[index], last.position, last.leaf)
+                    reached[index] = last.position
+        self._positions = reached
+        raise found or error from error
+
+    def _flip(self, page: Sequence[Recorded]) -> bool:
+        """Apply the rest and go live, in one transaction; False if too much was added meanwhile."""
+        self._file.check()
         with transaction(self._connection):
             # The live projector stands still now, and the journal holds all that it has applied.
-            read_to = page[-1].position if page else self._position
-            rest = self._journal.page(read_to, _FLIP_MAX)
-            if len(rest) >= _FLIP_MAX:
-                return None
-            self._apply([*page, *rest])
+            read_to = page[-1].position if page else self.position
+            rest = [*page, *self._journal.page(read_to, _FLIP_MAX)]
+            if len(rest) >= len(page) + _FLIP_MAX:
+                return False
+            for index, applier in enumerate(self._appliers):
+                if new := _beyond(rest, self._positions[index]):
+                    fault = applier.apply_safely(new)
+                    if fault is not None:
+                        raise _poisoned(self._rows[index], fault)
+            if rest:
+                self._moved_to(rest[-1])
+                self._positions = [max(rest[-1].position, p) for p in self._positions]
             live = live_generations(self._connection)
-            replaced = [live[row.name] for row in self._rows]
-            for old, new in zip(replaced, self._rows, strict=True):
-                if old.position > self._position:
+            for projection, row in zip(self._projections, self._rows, strict=True):
+                old = live.get(row.name)
+                if old is not None and old.position > self.position:
                     raise ViewsFailedError(
                         f"the views are at position {old.position} and the journal ends at "
-                        f"{self._position}: restart the service, which makes the views anew"
+                        f"{self.position}: restart the service, which makes the views anew"
                     )
-                go_live(self._connection, old, new)
+                if may_flip(projection, old):
+                    go_live(self._connection, projection, row)
             mark_in_use(self._connection)
-        return replaced
+        return True
 
-    def _apply(self, page: Sequence[Recorded]) -> None:
-        if not page:
-            return
-        for applier, row in zip(self._appliers, self._rows, strict=True):
-            applier.apply(page)
-            move(self._connection, row, page[-1].position, page[-1].leaf)
-        self._position = page[-1].position
+    def _moved_to(self, event: Recorded) -> None:
+        for row, position in zip(self._rows, self._positions, strict=True):
+            if event.position > position:
+                move(self._connection, row, event.position, event.leaf)
 
     def _adapt(self, seconds: float) -> None:
         """Keep the transactions short on a slow or busy machine."""
         if seconds > WRITE_SECONDS:
-            self._page = max(_PAGE_MIN, self._page // 2)
+            self.page = max(_PAGE_MIN, self.page // 2)
         elif seconds < WRITE_SECONDS / 2:
-            self._page = min(_PAGE_MAX, self._page * 2)
+            self.page = min(_PAGE_MAX, self.page * 2)
 
 
-def _make_ready(
-    path: Path,
-    projections: Sequence[Projection],
-    wanted: Sequence[Projection],
-    journal: JournalFile,
-) -> None:
-    """Make a file if there is none that can be used; one in use keeps its projections.
+def may_flip(projection: Projection, live: Generation | None) -> bool:
+    """Tell whether a generation may take over while a service runs.
 
-    A running service of another version would go on with rows that are not its own, so only a
-    start replaces a version.
+    The service reads the built-in ones by statements of its own version, so another version of
+    those waits for its restart.
     """
-    if not is_usable(path, journal):
-        prepare(path, projections, journal)
-    with closing(connect(path)) as connection:
-        live = live_generations(connection)
-    for projection in wanted:
-        row = live.get(projection.name)
-        if row is None or row.version != projection.version:
-            raise ViewsFailedError(
-                f"{path} holds no version {projection.version} of projection {projection.name}: "
-                "start the service of this version once, which makes it"
-            )
+    return (
+        live is None
+        or live.version == projection.version
+        or projection.name not in {made.name for made in BUILT_IN}
+    )
 
 
-def _drop_unfinished(connection: sqlite3.Connection, projections: Sequence[Projection]) -> None:
-    names = {projection.name for projection in projections}
+def growing(connection: sqlite3.Connection, projection: Projection) -> Generation | None:
+    """Return the generation that was begun and that this program can go on with."""
+    code = fingerprint(projection)
+    return next(
+        (
+            row
+            for row in generations(connection)
+            if row.name == projection.name
+            and row.state == "growing"
+            and is_current(connection, projection, row, code)
+        ),
+        None,
+    )
+
+
+def _begin(connection: sqlite3.Connection, projection: Projection, roll_back: bool) -> Generation:
+    """Return the generation to bring to the journal's head."""
+    if not roll_back:
+        return growing(connection, projection) or create_generation(
+            connection, projection, state="growing", fingerprint=fingerprint(projection)
+        )
     for row in generations(connection):
-        if not row.is_live and row.name in names:
-            drop_generation(connection, row)
+        if (
+            row.name == projection.name
+            and row.state == "kept"
+            and is_current(connection, projection, row, fingerprint(projection))
+        ):
+            mark(connection, row, "growing")
+            return msgspec.structs.replace(row, state="growing")
+    raise NothingKeptError(projection.name, projection.version)
 
 
-def _result(connection: sqlite3.Connection, projection: Projection) -> Rebuilt:
+def _poisoned(row: Generation, fault: Fault) -> PoisonEventError:
+    return PoisonEventError(row.name, fault.code, fault.position, fault.type, fault.message)
+
+
+def _beyond(events: Sequence[Recorded], position: int) -> Sequence[Recorded]:
+    """Return the events after a position; events follow each other."""
+    if not events or events[0].position > position:
+        return events
+    return events[position + 1 - events[0].position :]
+
+
+def _result(connection: sqlite3.Connection, projection: Projection, generation: int) -> Rebuilt:
     # One snapshot: the live projector moves on.
     connection.execute("BEGIN")
     try:
-        row = live_generations(connection)[projection.name]
+        row = next(
+            row
+            for row in generations(connection)
+            if (row.name, row.generation) == (projection.name, generation)
+        )
         return Rebuilt(
             row.name,
+            row.version,
             row.generation,
             row.position,
             count_rows(connection, row),
             digest_of(connection, projection, row.generation),
+            row.state == "live",
         )
     finally:
         connection.execute("ROLLBACK")

@@ -134,19 +134,6 @@ _LOGGED_FAILURE: Final = _LOGGED.replace(
 _Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
 
 
-class RunsProjection:
-    """See `Projection`."""
-
-    name = "runs"
-    version = 4
-    tables = (_RUN, _LOG)
-
-    def fold(self, event: Recorded) -> Sequence[Statement]:
-        """Return what an event changes."""
-        step = _STEPS.get(type(event.facts))
-        return () if step is None else step(event, event.facts)
-
-
 def _requested(event: Recorded, facts: e.RunRequested) -> Sequence[Statement]:
     inherited = facts.payload_run != ""
     return (
@@ -265,3 +252,18 @@ _STEPS: Final[dict[type[e.Facts], Callable[[Recorded, Any], Sequence[Statement]]
     e.NodeFailed: _node_failed,
     e.NodeInterrupted: _node_interrupted,
 }
+
+
+class RunsProjection:
+    """See `Projection`."""
+
+    name = "runs"
+    version = 4
+    events = tuple(_STEPS)
+    tables = (_RUN, _LOG)
+    views = ()
+
+    def fold(self, event: Recorded) -> Sequence[Statement]:
+        """Return what an event changes."""
+        step = _STEPS.get(type(event.facts))
+        return () if step is None else step(event, event.facts)

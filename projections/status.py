@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
-State = Literal["live", "catching_up", "waiting", "stopped"]
-"""`waiting`: the file of the views can't be written just now; it is tried again.
-`stopped`: for good, until a restart; `error` says why."""
+from .faults import Fault, in_one_line
+
+State: TypeAlias = Literal["live", "catching_up", "rebuilding", "waiting", "stopped"]
+"""`rebuilding`: its rows are made anew beside the live ones, which serve.
+`waiting`: the file of the views can't be written just now; it is tried again.
+`stopped`: until it is told to try again; `fault` says why."""
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
@@ -18,11 +21,18 @@ class ProjectionStatus(msgspec.Struct, frozen=True):
     version: int
     state: State
     position: int
-    """The newest position that its rows include."""
+    """The newest position that the rows which readers see include."""
     unmoved_s: float
     """Seconds since it took an event, or since the start. Where nothing happens it grows, too."""
-    error: str = ""
-    """Why it stands still, without a word of any event; "" while it does not."""
+    fault: Fault | None = None
+    """Why it stands still, without a word of any event."""
+    source: str = "built_in"
+    """`built_in`, or the `module:Class` of a developer's projection."""
+
+    @property
+    def error(self) -> str:
+        """Why it stands still in one line, "" while it does not."""
+        return "" if self.fault is None else in_one_line(self.fault)
 
     def lag(self, head: int) -> int:
         """Return how many positions it is behind the journal's head."""

@@ -131,7 +131,15 @@ class SubscriptionsProjection:
 
     name = "subscriptions"
     version = 1
+    events = (
+        e.SubscriptionDefined,
+        e.SubscriptionAdvanced,
+        e.SubscriptionParked,
+        e.SubscriptionReplayed,
+        e.SubscriptionDeleted,
+    )
     tables = (_TABLE,)
+    views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes."""

@@ -73,7 +73,9 @@ class VaultProjection:
 
     name = "vault"
     version = 1
+    events = (e.VaultDefined, e.KeyWrapped, e.VaultDeleted, e.PayloadErased)
     tables = (_ITEM, _KEY)
+    views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import aiosqlite
 import msgspec
+from msgspec import structs
 
 from ..journal.journal import LATEST, Journal
 from .built_in import BUILT_IN
-from .errors import StaleViewsError, UnknownProjectionError, ViewsBusyError, ViewsFailedError
-from .journal_file import open_journal_file
+from .errors import (
+    NotStoppedError,
+    StaleViewsError,
+    UnknownProjectionError,
+)
+from .loading import Loaded
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
+from .rebuilds import Rebuilds
 from .status import ProjectionStatus
 from .vault_projection import API_KEY, ITEMS, KEYS_UNDER_OTHERS, item_row, key_row
 from .vault_state import VaultItem, WrappedKey
+from .view_readers import Readers
 from .view_rows import (
     COUNT_WORKFLOWS,
     EVENT_TRIGGERS,
@@ -41,18 +46,14 @@ from .view_rows import (
 from .views_file import (
     VIEWS_FILE,
     digest_live,
-    is_ready,
-    prepare,
-    reader_uri,
-    rebuild_lock,
-    translated,
+    make_ready,
 )
+from .workers import Workers
 
 __all__ = ["LogRow", "RunRow", "Views", "WorkflowRow", "open_views"]
 
 FRESH_SECONDS: Final = 2.0
 """How long a read waits for the views to reach what it must show."""
-_READERS: Final = 2
 
 
 class Views:
@@ -64,6 +65,7 @@ class Views:
         journal: Journal,
         journal_path: Path,
         projections: Sequence[Projection],
+        workers: Workers,
         queued_max: int,
     ) -> None:
         self._path = path
@@ -71,10 +73,18 @@ class Views:
         self._loop = asyncio.get_running_loop()
         self._projections = {projection.name: projection for projection in projections}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._readers: list[aiosqlite.Connection] = []
-        self._next_reader = 0
+        self.readers: Final = Readers(path)
+        self.workers: Final = workers
+        self.rebuilds: Final = Rebuilds(
+            path.parent, workers.references(projections), workers.rebuilt
+        )
         self.projector: Final = Projector(
-            path, journal_path, projections, self._moved, queued_max=queued_max
+            path,
+            journal_path,
+            projections,
+            self._moved,
+            others=workers.names,
+            queued_max=queued_max,
         )
 
     @property
@@ -87,16 +97,49 @@ class Views:
         """Why the views stand still, "" while they follow the journal."""
         return self.projector.fault
 
+    def status(self) -> list[ProjectionStatus]:
+        """Tell how each projection stands, those of developers too."""
+        found = [*self.projector.status(), *self.workers.status()]
+        rebuilding = self.rebuilds.names
+        return [
+            structs.replace(status, state="rebuilding")
+            if status.name in rebuilding and status.state != "stopped"
+            else status
+            for status in found
+        ]
+
+    def rebuild(self, name: str) -> None:
+        """Make a projection's rows anew beside the live ones; returns once that has begun.
+
+        Raises:
+            UnknownProjectionError: there is no projection of this name.
+            ViewsBusyError: it is being rebuilt already.
+        """
+        self.rebuilds.start(name)
+
+    def retry(self, name: str) -> None:
+        """Let a stopped projection try again; one of a developer with the code that is there now.
+
+        Raises:
+            UnknownProjectionError: there is no projection of this name.
+            NotStoppedError: it did not stop.
+        """
+        known = {status.name: status for status in self.status()}
+        if name not in known:
+            raise UnknownProjectionError(name, known)
+        if known[name].state != "stopped":
+            raise NotStoppedError(name)
+        if name in self.workers.names:
+            self.workers.retry(name)
+        else:
+            self.projector.retry(name)
+
     @property
     def is_caught_up(self) -> bool:
         """True while the views are at the durable head, or so near that no read waits long."""
         if self.fault:
             return False
         return self.projector.is_fed or self.position >= self._journal.head
-
-    def status(self) -> list[ProjectionStatus]:
-        """Tell how each projection stands."""
-        return self.projector.status()
 
     async def wait_for(self, position: int, seconds: float = FRESH_SECONDS) -> None:
         """Wait until every view includes a position.
@@ -121,7 +164,7 @@ class Views:
         finally:
             self._waiters.remove(entry)
         if self.position < position:
-            raise StaleViewsError(position, self.position, self.fault)
+            raise StaleViewsError(position, self.position, self.projector.trouble)
 
     async def runs(
         self,
@@ -154,7 +197,7 @@ class Views:
             before=before,
             at_position=at_position,
         )
-        rows = await self._read(*select_runs(wanted, offset, limit))
+        rows = await self._read("runs", *select_runs(wanted, offset, limit))
         return [as_of(run_row(row), at_position) for row in rows]
 
     async def count_runs(
@@ -180,14 +223,14 @@ class Views:
             original_run=original_run,
             at_position=at_position,
         )
-        return _number(await self._read(*count_runs(wanted)))
+        return _number(await self._read("runs", *count_runs(wanted)))
 
     async def newest_runs(self, workflow: str, at_position: int, limit: int) -> list[RunRow]:
         """List a workflow's newest runs as they were at a journal position.
 
         The same question has the same answer for ever, once the views include that position.
         """
-        rows = await self._read(NEWEST_RUNS, (workflow, at_position, limit))
+        rows = await self._read("runs", NEWEST_RUNS, (workflow, at_position, limit))
         return [as_of(run_row(row), at_position) for row in rows]
 
     async def workflows(
@@ -203,16 +246,16 @@ class Views:
         The oldest come first. What a row says of a workflow is always how it is now.
         """
         bounds = (-1 if limit is None else limit, offset)
-        rows = await self._read(WORKFLOWS, (tenant, at_position, *bounds))
+        rows = await self._read("workflows", WORKFLOWS, (tenant, at_position, *bounds))
         return [workflow_row(row) for row in rows]
 
     async def count_workflows(self, tenant: str, *, at_position: int = LATEST) -> int:
         """Count what `workflows` would list in all."""
-        return _number(await self._read(COUNT_WORKFLOWS, (tenant, at_position)))
+        return _number(await self._read("workflows", COUNT_WORKFLOWS, (tenant, at_position)))
 
     async def find_webhook(self, token_hash: str) -> str | None:
         """Return the workflow whose current version has this webhook, None if there is none."""
-        rows = list(await self._read(WEBHOOK, (token_hash,)))
+        rows = list(await self._read("workflows", WEBHOOK, (token_hash,)))
         return str(rows[0][0]) if rows else None
 
     async def scheduled(self) -> dict[str, int]:
@@ -222,27 +265,27 @@ class Views:
             StaleViewsError: the views don't reach the journal's head in time.
         """
         await self.wait_for(self._journal.head)
-        return dict(await self._read(SCHEDULED, ()))
+        return dict(await self._read("workflows", SCHEDULED, ()))
 
     async def event_workflows(self, tenant: str, event_type: str, limit: int) -> list[str]:
         """List the active workflows that wait for events of a type, the oldest first."""
         patterns = [event_type, *(event_type[:n] + "*" for n in range(len(event_type) + 1))]
         encoded = msgspec.json.encode(patterns).decode()
-        rows = await self._read(EVENT_TRIGGERS, (tenant, encoded, limit))
+        rows = await self._read("event_triggers", EVENT_TRIGGERS, (tenant, encoded, limit))
         return [str(row[0]) for row in rows]
 
     async def vault_items(self, tenant: str) -> list[VaultItem]:
         """List a tenant's vault items that are not deleted, oldest first."""
-        return [item_row(row) for row in await self._read(ITEMS, (tenant,))]
+        return [item_row(row) for row in await self._read("vault", ITEMS, (tenant,))]
 
     async def find_api_key(self, key_hash: str) -> VaultItem | None:
         """Return the item that keeps this API key, None if there is none."""
-        rows = list(await self._read(API_KEY, (key_hash,)))
+        rows = list(await self._read("vault", API_KEY, (key_hash,)))
         return item_row(rows[0]) if rows else None
 
     async def keys_under_others(self, key_id: str, after: int, limit: int) -> list[WrappedKey]:
         """List data keys that are wrapped under another service key, after a position."""
-        rows = await self._read(KEYS_UNDER_OTHERS, (key_id, after, limit))
+        rows = await self._read("vault", KEYS_UNDER_OTHERS, (key_id, after, limit))
         return [key_row(row) for row in rows]
 
     async def digest(self, name: str) -> str:
@@ -256,27 +299,21 @@ class Views:
             raise UnknownProjectionError(name, self._projections)
         return await asyncio.to_thread(digest_live, self._path, projection)
 
-    async def open_readers(self, stack: AsyncExitStack) -> None:
-        """Open the connections that lists are read through, closed with the stack."""
-        with translated(self._path):
-            for _ in range(_READERS):
-                self._readers.append(await stack.enter_async_context(_reader(self._path)))
-
-    async def select(self, statement: str, parameters: Sequence[SqlValue]) -> list[Any]:
-        """Return the rows of a statement that names the SQL views.
+    async def select(
+        self, statement: str, parameters: Sequence[SqlValue], *, of: str = "runs"
+    ) -> list[Any]:
+        """Return the rows of a statement that names the SQL views of one projection.
 
         Raises:
             ViewsFailedError: they can't be read.
+            StaleViewsError: that projection stopped, or is far behind the others.
         """
-        return list(await self._read(statement, parameters))
+        return list(await self._read(of, statement, parameters))
 
-    async def _read(self, statement: str, parameters: Sequence[SqlValue]) -> Iterable[Any]:
-        self._next_reader = (self._next_reader + 1) % len(self._readers)
-        reader = self._readers[self._next_reader]
-        try:
-            return await reader.execute_fetchall(statement, parameters)
-        except sqlite3.Error as error:
-            raise ViewsFailedError(f"the views can't be read: {error}") from error
+    async def _read(self, of: str, statement: str, parameters: Sequence[SqlValue]) -> Iterable[Any]:
+        if reason := self.projector.left_out(of):
+            raise StaleViewsError(self._journal.head, self.position, reason)
+        return await self.readers.fetch(self.projector.incarnation, statement, parameters)
 
     def _moved(self) -> None:
         """Wake who waits; called on the projector's thread."""
@@ -302,9 +339,12 @@ async def open_views(
     journal_path: Path,
     *,
     projections: Sequence[Projection] = BUILT_IN,
+    loaded: Sequence[Loaded] = (),
     queued_max: int = QUEUED_MAX,
 ) -> AsyncGenerator[Views]:
     """Serve the views of a data directory at once, and keep them following the journal.
+
+    The `loaded` projections of developers get a process each; the others share a thread.
 
     A file that is missing or can't be trusted is made anew; until the views have caught up,
     `wait_for` holds readers back.
@@ -315,42 +355,34 @@ async def open_views(
         StoreError: the journal's file can't be read.
     """
     path = directory / VIEWS_FILE
-    await asyncio.to_thread(_prepare, path, journal_path, projections)
-    views = Views(path, journal, journal_path, projections, queued_max)
+    workers = Workers(directory, loaded)
+    await asyncio.to_thread(make_ready, path, journal_path, projections, workers.names)
+    views = Views(path, journal, journal_path, projections, workers, queued_max)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_stop, views.projector)
-        await views.open_readers(stack)
+        # The projector closes last: it leaves a file without a log behind.
+        stack.push_async_callback(_stop, views)
+        stack.push_async_callback(views.readers.close)
+        await views.readers.open()
         stack.callback(journal.subscribe(views.projector.offer))
         views.projector.start()
+        workers.start()
+        await asyncio.to_thread(views.rebuilds.resume)
         yield views
 
 
-def _prepare(path: Path, journal_path: Path, projections: Sequence[Projection]) -> None:
-    with translated(path), open_journal_file(journal_path) as journal:
-        try:
-            with rebuild_lock(path.parent):
-                prepare(path, projections, journal)
-        except ViewsBusyError:
-            # A rebuild beside the service goes on through its restart.
-            if not is_ready(path, projections, journal):
-                raise
+async def _stop(views: Views) -> None:
+    """End the threads and processes; a cancellation does not leave them behind."""
 
+    def stop() -> None:
+        views.rebuilds.stop()
+        views.workers.stop()
+        views.projector.stop()
 
-@asynccontextmanager
-async def _reader(path: Path) -> AsyncGenerator[aiosqlite.Connection]:
-    async with aiosqlite.connect(reader_uri(path), uri=True, isolation_level=None) as reader:
-        for setting in ("query_only = 1", "trusted_schema = 0", "busy_timeout = 5000"):
-            await reader.execute_fetchall(f"PRAGMA {setting}")
-        yield reader
-
-
-async def _stop(projector: Projector) -> None:
-    """End the projector's thread; a cancellation meanwhile does not leave it behind."""
-    stopped = asyncio.ensure_future(asyncio.to_thread(projector.stop))
+    stopped = asyncio.ensure_future(asyncio.to_thread(stop))
     try:
         await asyncio.shield(stopped)
     except asyncio.CancelledError:
-        projector.stop()
+        stop()
         raise
 
 

@@ -10,36 +10,26 @@ import fcntl
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from .errors import ViewsBusyError, ViewsFailedError
+from .errors import ViewsBusyError, ViewsFailedError, ViewsReplacedError
+from .fingerprint import fingerprint
+from .fitting import drop_unknown, fit
 from .generations import SCHEMA as GENERATIONS
-from .generations import (
-    create_generation,
-    digest_of,
-    drop_generation,
-    generations,
-    is_current,
-    live_generations,
-)
-from .journal_file import JournalFile
+from .generations import digest_of, generations, is_current, live_generations
+from .journal_file import JournalFile, open_journal_file
 from .projection import Projection
+from .sqlite_errors import code_of, is_damage
+from .sqlite_writes import BUSY_SECONDS, transaction
 
 VIEWS_FILE: Final = "views.db"
 LOCK_FILE: Final = "views.lock"
-BUSY_SECONDS: Final = 5.0
-POLL_SECONDS: Final = 0.001
 _APPLICATION_ID: Final = 0x52465657  # "RFVW"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_PASSING: Final = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED}
-)
 _SCHEMA: Final = f"""BEGIN IMMEDIATE;
 CREATE TABLE meta (
   one     INTEGER PRIMARY KEY CHECK (one = 1),
@@ -64,64 +54,37 @@ def translated(path: Path) -> Generator[None]:
         raise ViewsFailedError(f"{path} can't be used: {error.strerror or error}") from error
 
 
-def is_damage(error: BaseException) -> bool:
-    """Tell a file that must be thrown away."""
-    return _code(error) in _DAMAGED
-
-
-def is_passing(error: BaseException) -> bool:
-    """Tell a failure that may be gone a moment later: a full disk, a lock held too long."""
-    return _code(error) in _PASSING
-
-
-def _code(error: BaseException) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """Make everything inside one write, or nothing of it."""
-    _begin(connection)
-    try:
-        yield
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock, looking for it every millisecond.
-
-    SQLite looks ever more rarely, up to ten times a second, and would miss the short gaps between
-    the steps of a rebuild.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(POLL_SECONDS)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-
-
 @contextmanager
 def rebuild_lock(directory: Path) -> Generator[None]:
     """Be the only one who makes or drops generations of this data directory.
 
     Raises:
-        ViewsBusyError: another process is doing so.
+        ViewsBusyError: somebody is making one.
     """
-    handle = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    with _flock(directory, LOCK_FILE, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def growth_lock(directory: Path, projections: Sequence[Projection]) -> Generator[None]:
+    """Be the only one who makes generations of these projections in these versions.
+
+    Raises:
+        ViewsBusyError: somebody is making one of them, or the whole file.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_flock(directory, LOCK_FILE, fcntl.LOCK_SH))
+        for name in sorted(f"views.{made.name}.{made.version}.lock" for made in projections):
+            stack.enter_context(_flock(directory, name, fcntl.LOCK_EX))
+        yield
+
+
+@contextmanager
+def _flock(directory: Path, name: str, kind: int) -> Generator[None]:
+    handle = os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ViewsBusyError(
                 f"another process is rebuilding the views in {directory}; try again when it is done"
@@ -129,6 +92,30 @@ def rebuild_lock(directory: Path) -> Generator[None]:
         yield
     finally:
         os.close(handle)
+
+
+class OpenedFile:
+    """Notices that a file in use was deleted, replaced, or cut; it only ever grows by itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = path.stat()
+
+    def check(self) -> None:
+        """See that the name still leads to the file that was opened.
+
+        Raises:
+            ViewsReplacedError: it doesn't.
+        """
+        try:
+            now = self._path.stat()
+        except FileNotFoundError as error:
+            raise ViewsReplacedError(f"{self._path} was deleted while it was in use") from error
+        was, self._found = self._found, now
+        if (now.st_ino, now.st_dev) != (was.st_ino, was.st_dev):
+            raise ViewsReplacedError(f"{self._path} was replaced while it was in use")
+        if now.st_size < was.st_size:
+            raise ViewsReplacedError(f"{self._path} was cut while it was in use")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -164,10 +151,16 @@ def remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def prepare(path: Path, projections: Sequence[Projection], journal: JournalFile) -> None:
+def prepare(
+    path: Path,
+    projections: Sequence[Projection],
+    journal: JournalFile,
+    others: Collection[str] = (),
+) -> None:
     """Leave a file that holds a live generation of each projection, however far behind.
 
-    The caller holds the `rebuild_lock`.
+    What is of no projection, and of none of the `others`, is dropped. The caller holds the
+    `rebuild_lock`.
     """
     if path.exists() and (reason := _distrust(path, journal)):
         _log.warning("%s is made anew: %s", path, reason)
@@ -184,7 +177,9 @@ def prepare(path: Path, projections: Sequence[Projection], journal: JournalFile)
                 (journal.identity(),),
             )
             mark_in_use(connection)
-        _fit(connection, projections)
+        drop_unknown(connection, {p.name for p in projections} | set(others))
+        for projection in projections:
+            fit(connection, projection)
 
 
 def is_usable(path: Path, journal: JournalFile) -> bool:
@@ -199,9 +194,30 @@ def is_ready(path: Path, projections: Sequence[Projection], journal: JournalFile
     with closing(connect(path)) as connection:
         live = live_generations(connection)
         return all(
-            projection.name in live and is_current(connection, projection, live[projection.name])
+            projection.name in live
+            and is_current(connection, projection, live[projection.name], fingerprint(projection))
             for projection in projections
         )
+
+
+def make_ready(
+    path: Path, journal_path: Path, projections: Sequence[Projection], others: Collection[str]
+) -> None:
+    """Leave a file that can be served, whoever rebuilds what at this moment.
+
+    Raises:
+        ViewsBusyError: it would have to be made anew, and somebody is at work on it.
+        ViewsFailedError: it can't be made or written.
+        StoreError: the journal's file can't be read.
+    """
+    with translated(path), open_journal_file(journal_path) as journal:
+        try:
+            with rebuild_lock(path.parent):
+                prepare(path, projections, journal, others)
+        except ViewsBusyError:
+            # A rebuild beside the service goes on through its restart.
+            if not is_ready(path, projections, journal):
+                raise
 
 
 def mark_in_use(connection: sqlite3.Connection) -> None:
@@ -239,32 +255,6 @@ def digest_live(path: Path, projection: Projection) -> str:
         return digest_of(connection, projection, generation)
 
 
-def _fit(connection: sqlite3.Connection, projections: Sequence[Projection]) -> None:
-    """Drop the generations that nobody reads any more, and begin those that are missing."""
-    known = {projection.name: projection for projection in projections}
-    kept: set[str] = set()
-    for row in generations(connection):
-        projection = known.get(row.name)
-        if projection is not None and row.is_live and is_current(connection, projection, row):
-            kept.add(row.name)
-            continue
-        if row.is_live:
-            _log.warning(
-                "projection %s, version %d at position %d, is made anew: this program has another",
-                row.name,
-                row.version,
-                row.position,
-            )
-            with transaction(connection):
-                for name in row.tables.split():
-                    connection.execute(f"DROP VIEW IF EXISTS {name}")
-        drop_generation(connection, row)
-    for projection in projections:
-        if projection.name not in kept:
-            with transaction(connection):
-                create_generation(connection, projection, is_live=True)
-
-
 def _distrust(path: Path, journal: JournalFile) -> str:
     """Return why a file must be thrown away, "" if it may stay."""
     try:
@@ -275,7 +265,7 @@ def _distrust(path: Path, journal: JournalFile) -> str:
             connection.close()
     except sqlite3.Error as error:
         # A table that is missing, although the file says it is ours, is damage too.
-        if is_damage(error) or _code(error) == sqlite3.SQLITE_ERROR:
+        if is_damage(error) or code_of(error) == sqlite3.SQLITE_ERROR:
             return f"it is damaged ({error})"
         raise
 

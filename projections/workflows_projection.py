@@ -56,7 +56,9 @@ class WorkflowsProjection:
 
     name = "workflows"
     version = 3
+    events = (e.WorkflowDefined, e.ScheduleFired, e.WorkflowDeleted)
     tables = (_TABLE,)
+    views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes."""

@@ -25,6 +25,7 @@ _COMMANDS = {
     "diff": "refold.scripts.diff_command:diff",
     "rebuild": "refold.scripts.rebuild_command:rebuild",
     "keys": "refold.scripts.keys_command:keys",
+    "projections": "refold.scripts.projections_command:projections",
     "export": "refold.scripts.export_command:export",
     "verify": "refold.scripts.verify_command:verify",
 }

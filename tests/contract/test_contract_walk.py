@@ -23,7 +23,6 @@ READ, WRITE, EXECUTE = "workflows:read", "workflows:write", "workflows:execute"
 VAULT_READ, VAULT_WRITE, JOURNAL = "vault:read", "vault:write", "journal:read"
 
 LEFT_OUT = {
-    "/projections/…/rebuild": "rebuilding views by HTTP is an issue of its own",
     "REFOLD_DATABASE_URL": "a journal in another database is an issue of its own",
 }
 """What the contract has and this version has not, and why."""
@@ -107,6 +106,8 @@ ROUTES: list[Row] = [
     ("GET", "/readyz", "", 200, "", lambda w: Given()),
     ("GET", "/metrics", JOURNAL, 200, "", lambda w: Given()),
     ("GET", "/projections", JOURNAL, 200, "Projections", lambda w: Given()),
+    ("POST", "/projections/{projection}/rebuild", "admin", 202, "ProjectionTold",
+     lambda w: Given({"projection": "event_triggers"})),
     ("GET", "/openapi.json", "", 200, "", lambda w: Given()),
     ("GET", "/docs", "", 200, "", lambda w: Given()),
 ]  # fmt: skip
@@ -137,6 +138,7 @@ FIELDS = {
     "Stats": "log_statuses recent_runs total_runs success_rate",
     "Lineage": "runs succeeded",
     "Projections": "head data",
+    "ProjectionTold": "name version position state",
     "Erasure": "complete erased streams runs out_of_reach",
     "Diff": "left right first_divergence trigger_payload definition nodes truncated",
     "Blame": "run_id compared_with compared_because diff",

@@ -53,8 +53,11 @@ FAULTS_OF_OURS: set[type[Exception]] = {
     # The engine turns it into `workflow_in_use`.
     journal_errors.ResourceInUseError,
     # What only the command line and the projector meet.
-    view_errors.ViewsBusyError,
-    view_errors.UnknownProjectionError,
+    view_errors.ProjectionRefusedError,
+    view_errors.ChangedFoldError,
+    view_errors.PoisonEventError,
+    view_errors.NothingKeptError,
+    view_errors.ViewsReplacedError,
     view_errors.GapError,
     view_errors.ExportRefusedError,
     view_errors.ExportFailedError,

@@ -18,12 +18,12 @@ from tests.support.service import Client, Service, running
 CANARY = "Qz7vXkJwW9pLd"
 POISONED = f"""
 import sys
-from refold.journal.events import RunRequested
+from refold.journal.events import WorkflowDefined
 from refold.projections.workflows_projection import WorkflowsProjection
 from refold.scripts import cli
 fold = WorkflowsProjection.fold
 def poisoned(self, event):
-    if isinstance(event.facts, RunRequested):
+    if isinstance(event.facts, WorkflowDefined):
         raise ValueError("{CANARY}")
     return fold(self, event)
 WorkflowsProjection.fold = poisoned
@@ -86,6 +86,7 @@ def test_a_view_that_falls_behind_is_seen(tmp_path: Path) -> None:
             "status": "ready",
             "journal": "writable",
             "projections": "caught_up",
+            "signing": "signing",
         }
 
 
@@ -103,7 +104,10 @@ def test_a_view_that_stopped_is_told_by_name_and_kind(tmp_path: Path) -> None:
                 lambda found: named(found, "workflows")["state"] == "stopped",
             )
             found = named(shown, "workflows")
-            assert found["error"] == "A fold raised ValueError; the log says where."
+            assert found["error"]["code"] == "poison_event"
+            assert found["error"]["type"] == "workflow.defined"
+            assert found["error"]["position"] == found["position"] + 1
+            assert found["error"]["message"].startswith("ValueError at <string>")
             assert found["lag"] > 0
             ready = client.get("/readyz")
             assert ready.status == 503

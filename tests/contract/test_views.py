@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -17,9 +18,10 @@ from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.journal.sqlite_file import JOURNAL_FILE
 from refold.projections import projector as projector_module
-from refold.projections import views_file
+from refold.projections import sqlite_writes
 from refold.projections.built_in import BUILT_IN
 from refold.projections.errors import (
+    NotStoppedError,
     StaleViewsError,
     UnknownProjectionError,
 )
@@ -104,10 +106,11 @@ def test_views_go_on_from_their_checkpoint(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with opened(tmp_path) as journal:
-            async with viewed(tmp_path, journal) as views:
+            async with viewed(tmp_path, journal, projections=[Watching()]) as views:
                 await add_runs(journal, 5)
                 await views.wait_for(journal.head)
             checkpoint = journal.head
+            seen.clear()
             await add_runs(journal, 1)
             async with viewed(tmp_path, journal, projections=[Watching()]) as views:
                 await views.wait_for(journal.head)
@@ -197,42 +200,69 @@ def test_a_feed_that_is_too_fast_or_misses_a_group_is_replaced_by_the_file(
 class _Poisoned:
     """A projection whose fold does not take every event."""
 
+    is_mended = False
+
     name = "poisoned"
     version = 1
+    events = e.CATALOGUE
+    views = ()
     tables = (Table("seen", "position", ("CREATE TABLE seen_{g} (position INTEGER) STRICT",)),)
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes, once in a while."""
-        if isinstance(event.facts, e.RunCompleted):
-            raise ValueError("this fold does not expect an end")
+        if isinstance(event.facts, e.RunCompleted) and not self.is_mended:
+            raise ValueError("this fold does not expect an end, with a secret in it")
         return (Statement("INSERT INTO seen_{g} (position) VALUES (?)", (event.position,)),)
 
 
-def test_a_fold_that_raises_stops_the_projector_and_keeps_nothing_of_its_group(
+def test_a_poison_event_stops_its_projection_alone_and_it_can_be_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows and checkpoint are one transaction, so a projection is never half-way."""
+    """Lists of other projections go on, and nobody's data is told in the reason."""
+    poisoned = _Poisoned()
 
     async def main() -> None:
         async with opened(tmp_path) as journal:
             await add_runs(journal, 1)
-            projections = (*BUILT_IN, _Poisoned())
+            projections = (*BUILT_IN, poisoned)
             async with viewed(tmp_path, journal, projections=projections) as views:
-                with pytest.raises(StaleViewsError, match="does not expect an end"):
-                    await views.wait_for(journal.head)
-                assert await all_runs(views) == []
-        assert query(tmp_path, "SELECT count(*) FROM seen") == [(0,)]
-        assert set(query(tmp_path, "SELECT position FROM projection")) == {(0,)}
+                await views.wait_for(journal.head)
+                assert len(await all_runs(views)) == 1
+                assert "poisoned stopped: run.completed at position 6" in views.fault
+                with pytest.raises(StaleViewsError, match="poisoned stopped"):
+                    await views.select("SELECT * FROM seen", (), of="poisoned")
+                assert query(tmp_path, "SELECT max(position) FROM seen") == [(5,)]
+                (status,) = (s for s in views.status() if s.name == "poisoned")
+                assert (status.state, status.position, status.lag(6)) == ("stopped", 5, 1)
+                assert status.fault is not None
+                assert (status.fault.position, status.fault.type) == (6, "run.completed")
+                assert status.fault.message.startswith("ValueError at ")
+                await add_runs(journal, 2)
+                await views.wait_for(journal.head)
+                with pytest.raises(UnknownProjectionError):
+                    views.retry("nope")
+                with pytest.raises(NotStoppedError):
+                    views.retry("runs")
+                poisoned.is_mended = True
+                views.retry("poisoned")
+                seen: list[object] = []
+                while not seen:
+                    with contextlib.suppress(StaleViewsError):
+                        await views.wait_for(journal.head)
+                        seen = await views.select("SELECT count(*) FROM seen", (), of="poisoned")
+                assert seen == [(journal.head,)]
+                assert views.fault == ""
 
     asyncio.run(main())
-    assert "Traceback" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "a secret in it" not in caplog.text
 
 
 def test_a_lock_that_is_held_too_long_is_waited_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A passing failure must not need a restart."""
-    monkeypatch.setattr(views_file, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite_writes, "BUSY_SECONDS", 0.01)
     monkeypatch.setattr(projector_module, "RETRY_SECONDS", 0.01)
 
     async def main() -> None:

@@ -147,28 +147,6 @@ def test_views_that_were_closed_cleanly_outlive_a_restart_of_the_machine(
     assert caplog.text == ""
 
 
-def test_a_file_damaged_while_it_is_in_use_stops_the_projector_and_the_next_start_mends_it(
-    tmp_path: Path,
-) -> None:
-    """An operator restarts; nobody has to know which file to delete."""
-
-    async def main() -> None:
-        async with opened(tmp_path) as journal:
-            async with viewed(tmp_path, journal) as views:
-                await add_bulk(journal, 4, 250)
-                await views.wait_for(journal.head)
-                await asyncio.to_thread(_scribble, tmp_path / VIEWS_FILE)
-                await add_runs(journal, 1)
-                with pytest.raises(StaleViewsError, match="a restart makes it anew"):
-                    await views.wait_for(journal.head)
-            assert not (tmp_path / VIEWS_FILE).exists()
-            async with viewed(tmp_path, journal) as views:
-                await views.wait_for(journal.head)
-                assert len(await all_runs(views)) == 2
-
-    asyncio.run(main())
-
-
 def _scribble(path: Path) -> None:
     """Overwrite every page but the first, in the file and not through SQLite."""
     with closing(sqlite3.connect(path)) as connection:
@@ -179,6 +157,52 @@ def _scribble(path: Path) -> None:
         # The other connections trust what they remember until the header's counter moves.
         with contextlib.suppress(sqlite3.DatabaseError):
             connection.execute("PRAGMA user_version = 1")
+
+
+def _unlinked(path: Path) -> None:
+    path.unlink()
+
+
+def _truncated(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(8192)
+
+
+def _of_another_journal(path: Path) -> None:
+    other = path.with_name("other")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    other.replace(path)
+
+
+@pytest.mark.parametrize("lose", [_unlinked, _truncated, _of_another_journal, _scribble])
+def test_a_file_that_is_lost_while_it_is_in_use_is_made_anew_and_lists_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lose: Callable[[Path], None]
+) -> None:
+    """Nobody has to restart, or to know which file to delete; the alarm names it."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_bulk(journal, 4, 250)
+            await views.wait_for(journal.head)
+            before = await digests(views)
+            await asyncio.to_thread(lose, tmp_path / VIEWS_FILE)
+            await add_runs(journal, 1)
+            while views.projector.incarnation == 0:
+                with contextlib.suppress(StaleViewsError, ViewsFailedError):
+                    await views.wait_for(journal.head)
+                    await all_runs(views)
+            await views.wait_for(journal.head)
+            assert len(await all_runs(views)) == 2
+            assert views.fault == ""
+            assert await digests(views) != before
+            rows = await all_runs(views)
+        async with served(tmp_path) as (journal, views):
+            await views.wait_for(journal.head)
+            assert await all_runs(views) == rows
+
+    asyncio.run(main())
+    assert "views.db is made anew" in caplog.text
 
 
 def test_a_start_beside_a_rebuild_serves_good_views_and_refuses_to_replace_bad_ones(

@@ -93,7 +93,7 @@ HISTORIES = st.one_of(kit.histories(), lives()).map(_lived)
 @contextmanager
 def _views(events: Sequence[Recorded]) -> Generator[sqlite3.Connection, None, None]:
     with kit.generation_of(RunsProjection(), events) as connection:
-        create_generation(connection, WorkflowsProjection(), is_live=True)
+        create_generation(connection, WorkflowsProjection(), state="live")
         Applier(connection, WorkflowsProjection(), 1).apply(events)
         yield connection
 

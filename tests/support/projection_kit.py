@@ -231,7 +231,7 @@ def generation_of(
     """Apply groups of events to a generation in memory, whose tables have their plain names."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(SCHEMA)
-        create_generation(connection, projection, is_live=True)
+        create_generation(connection, projection, state="live")
         applier = Applier(connection, projection, 1)
         for group in groups:
             applier.apply(group)

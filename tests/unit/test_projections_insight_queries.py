@@ -38,7 +38,7 @@ A, B = kit.WORKFLOWS
 def views_of(history: kit.History) -> Generator[sqlite3.Connection, None, None]:
     """Make the rows of both projections."""
     with kit.generation_of(RunsProjection(), history.events) as connection:
-        create_generation(connection, WorkflowsProjection(), is_live=True)
+        create_generation(connection, WorkflowsProjection(), state="live")
         Applier(connection, WorkflowsProjection(), 1).apply(history.events)
         yield connection
 

@@ -1,0 +1,236 @@
+"""The process of one developer's projection: `python -m refold.projections.worker`.
+
+A fold of somebody else may loop, crash, or take all memory, so it runs where that hurts nobody.
+Before each event the kernel is told to end the process unless it asks again in time: no loop in
+Python or in C can outlive that, not even when the service is gone. What the process is doing stands
+in a small file that it shares with the service (`worker_state.py`).
+
+Exit codes: 0 asked to stop, 3 stopped for the reason on standard output, 4 to be started again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ..journal.errors import JournalError
+from ..journal.sqlite_file import JOURNAL_FILE
+from .errors import (
+    ChangedFoldError,
+    PoisonEventError,
+    ProjectionError,
+    ViewsBusyError,
+    ViewsReplacedError,
+)
+from .faults import Fault, fault_of
+from .fingerprint import fingerprint
+from .fitting import drop_old, fit
+from .generations import (
+    Generation,
+    create_generation,
+    generations,
+    is_current,
+    live_generations,
+    mark,
+)
+from .journal_file import JournalFile, open_journal_file
+from .loading import load
+from .projection import Projection
+from .rebuild import Build, growing, rebuild
+from .sqlite_errors import is_absent, is_damage, is_passing
+from .sqlite_writes import transaction
+from .views_file import VIEWS_FILE, OpenedFile, connect, growth_lock
+from .worker_state import GROWING, LIVE, WorkerState
+
+EXIT_STOPPED: Final = 3
+EXIT_AGAIN: Final = 4
+POLL_SECONDS: Final = 0.02
+"""How often the journal is asked for news while there are none."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Follow the journal, or rebuild once; the arguments are those that `workers.py` gives."""
+    verb, directory, reference, state_file, seconds = arguments
+    state = WorkerState(int(state_file))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_service, daemon=True).start()
+    watch = _Watch(state, float(seconds))
+    try:
+        projection = load(reference).projection
+        if verb == "rebuild":
+            rebuild(
+                Path(directory),
+                [projection.name],
+                projections=[projection],
+                report=state.progress,
+                watch=watch,
+            )
+            return 0
+        _Follower(Path(directory), projection, state, watch).run()
+    except (ViewsReplacedError, ViewsBusyError):
+        return EXIT_AGAIN
+    except sqlite3.Error as error:
+        if is_passing(error) or is_damage(error) or is_absent(error):
+            return EXIT_AGAIN
+        return _stopped(fault_of(error))
+    except PoisonEventError as error:
+        fault = Fault(code=error.why, message=error.told, position=error.position, type=error.type)
+        return _stopped(fault)
+    except (ProjectionError, JournalError, OSError) as error:
+        return _stopped(fault_of(error))
+    return 0
+
+
+class _Watch:
+    """Lets the kernel end this process when one event takes too long."""
+
+    def __init__(self, state: WorkerState, seconds: float) -> None:
+        self._state = state
+        self._seconds = seconds
+
+    def __call__(self, position: int) -> None:
+        """Begin with an event."""
+        self._state.folding(position)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def rest(self) -> None:
+        """End with all events."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._state.folding(0)
+
+
+class _Follower:
+    """Keeps the live generation of one projection at the journal's head."""
+
+    def __init__(
+        self, directory: Path, projection: Projection, state: WorkerState, watch: _Watch
+    ) -> None:
+        self._directory = directory
+        self._path = directory / VIEWS_FILE
+        self._projection = projection
+        self._code = fingerprint(projection)
+        self._state = state
+        self._watch = watch
+
+    def run(self) -> None:
+        """Follow until the process ends."""
+        self._state.version(self._projection.version)
+        with (
+            open_journal_file(self._directory / JOURNAL_FILE) as journal,
+            closing(connect(self._path)) as connection,
+        ):
+            connection.execute("PRAGMA secure_delete = 1")
+            self._grow_if_needed(connection, journal)
+            while True:
+                self._follow(connection, journal)
+
+    def _grow_if_needed(self, connection: sqlite3.Connection, journal: JournalFile) -> None:
+        """Make rows of this version beside those of another, which are shown meanwhile."""
+        row = live_generations(connection).get(self._projection.name)
+        if row is not None and is_current(connection, self._projection, row, self._code):
+            return
+        with growth_lock(self._directory, [self._projection]):
+            drop_old(connection, self._projection)
+            begun = growing(connection, self._projection)
+            if row is None or (begun is None and self._is_spoilt(row)):
+                fit(connection, self._projection)
+                return
+            if begun is None and row.version == self._projection.version:
+                raise ChangedFoldError(row.name, row.version)
+            with transaction(connection):
+                begun = (
+                    begun
+                    or self._kept(connection)
+                    or create_generation(
+                        connection, self._projection, state="growing", fingerprint=self._code
+                    )
+                )
+            self._state.doing(GROWING)
+            build = Build(
+                connection,
+                self._path,
+                [self._projection],
+                [begun],
+                journal,
+                report=self._state.progress,
+                watch=self._watch,
+            )
+            build.run()
+            self._watch.rest()
+            drop_old(connection, self._projection)
+
+    def _is_spoilt(self, row: Generation) -> bool:
+        """Tell rows of this very code whose tables somebody changed."""
+        return (row.version, row.fingerprint) == (self._projection.version, self._code)
+
+    def _kept(self, connection: sqlite3.Connection) -> Generation | None:
+        """Take up rows that this version had made before another one came."""
+        for row in generations(connection):
+            if (
+                row.name == self._projection.name
+                and row.state == "kept"
+                and is_current(connection, self._projection, row, self._code)
+            ):
+                mark(connection, row, "growing")
+                return row
+        return None
+
+    def _follow(self, connection: sqlite3.Connection, journal: JournalFile) -> None:
+        """Keep one live generation at the head until another one takes over."""
+        row = live_generations(connection)[self._projection.name]
+        if not is_current(connection, self._projection, row, self._code):
+            # Another version, or other code of this one: what is on the disk now must be loaded.
+            raise ViewsReplacedError(f"projection {row.name} is live in another version")
+        build = Build(connection, self._path, [self._projection], [row], journal, watch=self._watch)
+        file = OpenedFile(self._path)
+        self._state.doing(LIVE)
+        self._state.reached(row.position)
+        while True:
+            page = journal.page(build.position, build.page)
+            if not page:
+                file.check()
+                self._state.is_fed()
+                time.sleep(POLL_SECONDS)
+            if self._generation(connection) != row.generation:
+                return
+            if page:
+                try:
+                    build.step(page)
+                finally:
+                    self._state.reached(build.position)
+                self._watch.rest()
+
+    def _generation(self, connection: sqlite3.Connection) -> int:
+        live = live_generations(connection).get(self._projection.name)
+        if live is None:
+            raise ViewsReplacedError("the rows of the projection are gone")
+        return live.generation
+
+
+def _end_with_the_service() -> None:
+    """Leave when the service closes its end, however it ended."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def _stopped(fault: Fault) -> int:
+    sys.stdout.buffer.write(msgspec.json.encode(fault))
+    sys.stdout.buffer.flush()
+    return EXIT_STOPPED
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # The thread that waits for the service must not hold up the end.
+    os._exit(code)

@@ -1,0 +1,102 @@
+"""A way forward and a way back: versions prepared beside a service, and rows that were kept."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from refold.projections.built_in import BUILT_IN
+from refold.projections.errors import NothingKeptError
+from refold.projections.projection import Projection
+from refold.projections.rebuild import rebuild
+from refold.projections.runs_projection import RunsProjection
+from tests.support.views_kit import add_bulk, add_runs, all_runs, digests, query, served
+
+STATES = "SELECT generation, version, state FROM projection WHERE name = 'runs' ORDER BY generation"
+V: int = RunsProjection.version
+
+
+class NextRuns(RunsProjection):
+    """The version of the next release."""
+
+    version = V + 1
+
+
+# Where a class is defined tells a built-in projection, whose code has no fingerprint.
+NextRuns.__module__ = RunsProjection.__module__
+NEXT: tuple[Projection, ...] = (NextRuns(), *BUILT_IN[1:])
+
+
+def test_one_goes_back_to_the_rows_before_the_last_rebuild_without_a_gap(tmp_path: Path) -> None:
+    """They are brought to the journal's head first, so nothing that was shown is missing."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_runs(journal, 5)
+            await views.wait_for(journal.head)
+            with pytest.raises(NothingKeptError):
+                await asyncio.to_thread(rebuild, tmp_path, ["runs"], roll_back=True)
+            await asyncio.to_thread(rebuild, tmp_path, ["runs"])
+            await add_runs(journal, 5)
+            await views.wait_for(journal.head)
+            (made,) = await asyncio.to_thread(rebuild, tmp_path, ["runs"], roll_back=True)
+            assert (made.generation, made.is_live, made.position) == (1, True, journal.head)
+            assert query(tmp_path, STATES) == [(1, V, "live"), (2, V, "kept")]
+            await add_runs(journal, 1)
+            await views.wait_for(journal.head)
+            assert len(await all_runs(views)) == 11
+            assert views.fault == ""
+
+    asyncio.run(main())
+
+
+def test_the_next_release_is_prepared_beside_a_service_and_taken_up_by_its_restart(
+    tmp_path: Path,
+) -> None:
+    """The running one goes on with its own version; the start of the next makes nothing anew."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_runs(journal, 5)
+            (made,) = await asyncio.to_thread(rebuild, tmp_path, ["runs"], projections=NEXT)
+            assert (made.version, made.is_live) == (V + 1, False)
+            await add_runs(journal, 1)
+            await views.wait_for(journal.head)
+            assert len(await all_runs(views)) == 6
+            before = await digests(views)
+        async with served(tmp_path, projections=NEXT) as (journal, views):
+            await views.wait_for(journal.head)
+            assert await views.digest("runs") == before["runs"]
+        assert query(tmp_path, STATES) == [(1, V, "kept"), (2, V + 1, "live")]
+        async with served(tmp_path) as (journal, views):
+            await add_runs(journal, 1)
+            await views.wait_for(journal.head)
+            assert len(await all_runs(views)) == 7
+        assert query(tmp_path, STATES) == [(1, V, "live"), (2, V + 1, "kept")]
+
+    asyncio.run(main())
+
+
+def test_a_release_that_was_not_prepared_leaves_other_lists_alone_while_it_catches_up(
+    tmp_path: Path,
+) -> None:
+    """Only the list that is made anew waits."""
+
+    async def main() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_bulk(journal, 30, 200)
+            await views.wait_for(journal.head)
+        async with served(tmp_path, projections=NEXT) as (journal, views):
+            await views.wait_for(journal.head)
+            positions = {status.name: status.position for status in views.status()}
+            assert positions["workflows"] == journal.head
+            assert await views.workflows("acme") == []
+            while views.projector.left_out("runs"):
+                await add_runs(journal, 1)
+                await views.wait_for(journal.head)
+            assert len(await all_runs(views)) >= 1
+            assert views.fault == ""
+
+    asyncio.run(main())
