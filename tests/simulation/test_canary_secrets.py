@@ -38,6 +38,18 @@ ENDED_SECONDS_MAX = 120
 ENDED = ("completed", "failed")
 
 
+_PLACES = {
+    "version": "1",
+    "position": "1",
+    "level": "0",
+    "more": "001",
+    "last": "002",
+    "n": "0",
+    "subscriptionId": f"sub_{'0' * 26}",
+}
+"""What paths name beside workflows, runs and items."""
+
+
 class Story:
     """What one tenant does: its vault, its workflows, its runs, and what it was answered."""
 
@@ -108,7 +120,7 @@ class Story:
         for path in sorted(paths):
             asked: set[str] = set()
             for known, other in zip(self.ids, self.ids[1:] + self.ids[:1], strict=True):
-                ids = known | {"otherRunId": other["runId"], "version": "1"}
+                ids = known | _PLACES | {"otherRunId": other["runId"]}
                 for item in sorted(self._items.values()):
                     asked.add(path.format(**ids, itemId=item, token="whsec_x"))
                     if "{itemId}" not in path:
