@@ -110,7 +110,7 @@ def verify(
         return _verify_alone(path, list(keys))
     shelf = _Shelf(segments or (path if path.is_dir() else path.parent) / DIRECTORY)
     found = verifier.verify(path, list(keys), list(kept), list(witnesses), tell, shelf.lacking)
-    return shelf.judged(found) if found[0] in (VALID, ERASED) else found
+    return shelf.judged(found)
 
 
 class _Shelf:
@@ -118,19 +118,19 @@ class _Shelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._absent: list[str] = []
         self._there: dict[str, set[int]] = {}
         """Positions of the bodies in each segment that was opened."""
 
-    def lacking(self, archived: Sequence[tuple[str, str, int, bytes]]) -> list[tuple[str]]:
+    def lacking(self, archived: Sequence[tuple[str, str, int, bytes]]) -> list[str]:
         """Check name, digest, position and commitment of bodies; return the names not here."""
         wanted: dict[str, list[tuple[str, int, bytes]]] = {}
         for name, digest, position, payload in archived:
             wanted.setdefault(name, []).append((digest, position, payload))
-        absent: list[tuple[str]] = []
         for name, bodies in wanted.items():
             folder = self._folder / name
             if not NAME.fullmatch(name) or not (folder / ENTRIES).is_file():
-                absent.append((name,))
+                self._absent.append(name if NAME.fullmatch(name) else repr(name))
                 continue
             digest, held = self._open(folder)
             for said, position, payload in bodies:
@@ -138,10 +138,15 @@ class _Shelf:
                 body = held.get(position, b"")
                 fits = sha256(b"refold/payload/v1\x00" + body).hexdigest().encode() == payload
                 demand(fits, f"{name} has not the body of position {position}.")
-        return absent
+        return self._absent
 
     def judged(self, found: Result) -> Result:
-        """Return the result, which is not whole where an erased body is left in a segment."""
+        """Name what is absent; and demand that no erased body is left in a segment."""
+        if found[0] == INCOMPLETE and self._absent:
+            names = ", ".join(self._absent)
+            return INCOMPLETE, f"Bodies are in {names}, which is not here.", 0, found[3]
+        if found[0] not in (VALID, ERASED):
+            return found
         erased = set(found[3])
         try:
             for folder in segments_in(self._folder) if erased else ():
