@@ -83,7 +83,7 @@ def read_bodies(folder: Path) -> tuple[bytes, Held]:
 
 def is_segment(path: Path) -> bool:
     """Tell whether a path is the folder of a segment."""
-    return NAME.fullmatch(path.resolve().name) is not None and (path / ENTRIES).is_file()
+    return NAME.fullmatch(path.absolute().name) is not None and (path / ENTRIES).is_file()
 
 
 def segments_in(folder: Path) -> list[Path]:
@@ -229,7 +229,7 @@ def _check_note(folder: Path, part: str, count: int, journal: str, known: verifi
     """See that a key of the log has signed what the part is."""
     note = (folder / note_of(part)).read_bytes()
     origin, _, _ = note.decode().partition("\n")
-    log = origin.removesuffix(f"/{folder.resolve().name}/{part}")
+    log = origin.removesuffix(f"/{folder.absolute().name}/{part}")
     demand(log != origin and f"/{journal}/" in log + "/", f"{note_of(part)} is about another file.")
     keys = verifier.parse_keys(list(_renamed(known, log, origin)))
     _, size, digest, _ = verifier.open_note(note, keys)

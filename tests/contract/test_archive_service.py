@@ -138,6 +138,14 @@ def test_the_command_says_what_it_would_do_does_it_and_says_what_it_did(tmp_path
         f"6 runs archived: 24 bodies, {size} bytes\n{folder / 'segment-000001'}\n"
     )
     assert kit.judged(data, folder)[0] == verifier.VALID
+    for arguments, code in (
+        ((str(data),), 20),
+        ((str(data), "--segments", str(folder)), 0),
+        ((str(folder / "segment-000001"),), 0),
+    ):
+        refold = str(Path(sys.executable).with_name("refold"))
+        told = subprocess.run([refold, "verify", *arguments], check=False, capture_output=True)
+        assert told.returncode == code, told
     assert command(*asked, data=data).stdout == "0 runs archived: 0 bodies, 0 bytes\n"
     kit.erase(data, kit.run_id(0), 4)
     done = command("--scrub", "--to", str(folder), data=data)
