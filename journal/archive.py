@@ -27,7 +27,8 @@ import msgspec
 
 from . import compaction, ids, segment_verifier, segments, verifier
 from .archive_plan import Chosen, Runs, Tell, parts
-from .checkpoints import KEY_FILE, PUBLIC_FILE, load_keys
+from .checkpoint_keys import KEY_FILE, load_keys
+from .checkpoints import PUBLIC_FILE
 from .clock import IdSource, SystemClock
 from .envelope import decode_entry, payload_commitment
 from .erasing import GONE_MAX, positions_text
@@ -82,11 +83,12 @@ def plan(directory: Path, before_us: int, tell: Tell) -> Plan:
 
 
 def archive(
-    directory: Path, folder: Path, before_us: int, tell: Tell, key_path: Path | None = None
+    directory: Path, folder: Path, before_us: int, tell: Tell, kept_in: Path | None = None
 ) -> Archived:
     """Archive the runs that ended before a time, in microseconds, into segments in a folder.
 
-    What an earlier archiving left undone is done first, in its own folder. Killed at any moment,
+    `kept_in` is the directory of the checkpoints' key, by default the data directory. What an
+    earlier archiving left undone is done first, in its own folder. Killed at any moment,
     it loses nothing and can be called again.
 
     Raises:
@@ -94,7 +96,7 @@ def archive(
         SegmentError: a segment is not what it has to be.
         StoreError: the journal or the disk refuses.
     """
-    made = asyncio.run(_archive(directory, folder, before_us, tell, key_path))
+    made = asyncio.run(_archive(directory, folder, before_us, tell, kept_in))
     tell("compact", 0, 1)
     with translated(directory), owner_lock(directory):
         compaction.compact_if_begun(directory)
@@ -104,11 +106,11 @@ def archive(
 
 
 async def _archive(
-    directory: Path, folder: Path, before_us: int, tell: Tell, key_path: Path | None
+    directory: Path, folder: Path, before_us: int, tell: Tell, kept_in: Path | None
 ) -> Archived:
     async with open_journal(directory, None, SystemClock()) as journal:
         with closing(open_reader(directory / JOURNAL_FILE)) as connection, translated(folder):
-            signer = load_signer(directory, journal.id, key_path)
+            signer = load_signer(kept_in or directory, journal.id)
             work = _Archiving(directory, journal, connection, signer, tell)
             runs = Runs(connection, tell)
             left = compaction.unfinished(directory)
@@ -120,13 +122,13 @@ async def _archive(
             return work.done()
 
 
-def load_signer(directory: Path, journal: str, key_path: Path | None) -> segments.Signer:
-    """Return who seals the segments of a data directory: the log that signs its checkpoints.
+def load_signer(directory: Path, journal: str) -> segments.Signer:
+    """Return who seals segments: the log whose checkpoints are kept in a directory.
 
     Raises:
         StoreFailedError: the key can't be used.
     """
-    keys = load_keys(key_path or directory / KEY_FILE)
+    keys = load_keys(directory / KEY_FILE)
     public = directory / PUBLIC_FILE
     log = public.read_text("utf-8").partition("+")[0] if public.exists() else ""
     return segments.Signer(log or f"localhost/{journal}", keys)
@@ -259,7 +261,7 @@ class _Archiving:
         self._bodies += len(going)
 
 
-def scrub(directory: Path, folder: Path, tell: Tell, key_path: Path | None = None) -> int:
+def scrub(directory: Path, folder: Path, tell: Tell, kept_in: Path | None = None) -> int:
     """Remove from segments the bodies that the journal says are erased; return how many.
 
     Needs no lock, and the service may run. What a segment has must be what the journal's entries
@@ -272,7 +274,7 @@ def scrub(directory: Path, folder: Path, tell: Tell, key_path: Path | None = Non
     places = segment_verifier.segments_in(folder)
     went = 0
     with closing(open_reader(directory / JOURNAL_FILE)) as connection, translated(folder):
-        signer = load_signer(directory, Reader(connection).identity(), key_path)
+        signer = load_signer(kept_in or directory, Reader(connection).identity())
         for count, place in enumerate(places, 1):
             went += _scrub(connection, place, signer)
             tell("scrub", count, len(places))

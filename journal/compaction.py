@@ -16,8 +16,9 @@ from typing import Final
 
 import msgspec
 
+from .checkpoint_keys import replace_file
 from .errors import StoreFailedError
-from .files import replace_file, sync_directory
+from .files import sync_directory
 from .sqlite_file import JOURNAL_FILE, translated, writer_uri
 
 MARKER: Final = "archive.unfinished"

@@ -22,8 +22,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from . import verifier
-from .checkpoints import public_key, sign_note
-from .files import replace_file, sync_directory
+from .checkpoint_keys import public_key, replace_file, sign_note
+from .files import sync_directory
 from .segment_verifier import BODIES, ENTRIES, NAME, NOT_HERE, Held, note_of
 from .verified import Verified
 

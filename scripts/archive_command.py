@@ -18,7 +18,7 @@ from .settings_flags import takes_settings
 _DAY_SECONDS = 86_400
 
 
-@takes_settings(("data",))
+@takes_settings(("data", "checkpoint_directory"))
 def archive(
     settings: Settings,
     *,
@@ -31,10 +31,6 @@ def archive(
     ] = "",
     older_than: Annotated[
         int | None, Parameter(help="Runs that ended more than so many days ago.")
-    ] = None,
-    key: Annotated[
-        Path | None,
-        Parameter(help="Key of the checkpoints; `checkpoint.key` in the data directory."),
     ] = None,
     dry_run: Annotated[
         bool, Parameter(negative="", help="Say what would be archived, and change nothing.")
@@ -61,7 +57,7 @@ def archive(
     folder = to or settings.data / DIRECTORY
     if scrub:
         with _bar() as tell:
-            went = archiving.scrub(settings.data, folder, tell, key)
+            went = archiving.scrub(settings.data, folder, tell, settings.checkpoint_directory)
         print(f"{went} erased bodies removed from the segments in {folder}")
         return 0
     before_us = _before(before, older_than)
@@ -72,7 +68,9 @@ def archive(
         print(f"into {plan.segments} segments in {folder}")
         return 0
     with _bar() as tell:
-        made = archiving.archive(settings.data, folder, before_us, tell, key)
+        made = archiving.archive(
+            settings.data, folder, before_us, tell, settings.checkpoint_directory
+        )
     print(f"{made.runs} runs archived: {made.bodies} bodies, {made.size} bytes")
     for name in made.names:
         print(f"{folder / name}")

@@ -13,7 +13,7 @@ import pytest
 
 from refold.journal import archive, compaction, segment_verifier, verifier
 from refold.journal.archive_plan import Chosen, Runs, parts
-from refold.journal.checkpoints import KEY_FILE, load_keys
+from refold.journal.checkpoint_keys import KEY_FILE, load_keys
 from refold.journal.errors import CorruptStoreError, ForeignStoreError, StoreOwnedError
 from refold.journal.journal import Journal
 from refold.journal.segments import name_after
