@@ -67,6 +67,9 @@ def test_archived_runs_are_listed_and_their_details_say_where_they_are(tmp_path:
         assert client.get(f"/workflows/runs/{waiting}").json["trigger_payload"] == {}
         events = client.get(f"/workflows/runs/{old['id']}/events").json["data"]
         assert [one["body"] for one in events if one["payload"]] == [NOTE] * 3
+        lines = client.get("/journal/entries?limit=1000").json["data"]
+        of_run = [one for one in lines if one.get("stream") == old["id"]]
+        assert [one["body"] for one in of_run if one["payload"]] == [NOTE] * 3
         assert client.get(f"/workflows/{flow}/logs").json[0]["output"] == NOTE
         diff = client.get(f"/workflows/runs/{old['id']}/diff/{failed['id']}")
         assert diff.status == 200, diff.body
