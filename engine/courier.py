@@ -211,10 +211,16 @@ class Courier:
     async def _deliver(self, events: list[Recorded]) -> tuple[Verdict, int]:
         """Send a batch of the first events; return what came of it and how many they were."""
         bodies: dict[int, Body] = {}
+        archived: dict[int, str] = {}
         if self._with_bodies:
-            bodies = await self._journal.read_bodies([x.body_at for x in events if x.body_at])
+            wanted = [event.body_at for event in events if event.body_at]
+            bodies = await self._journal.read_bodies(wanted)
+            if missing := [position for position in wanted if position not in bodies]:
+                archived = await self._journal.read_segments(missing)
         count = batch_of(events, bodies)
-        body = write_batch(self._journal.id, events[:count], bodies, with_bodies=self._with_bodies)
+        body = write_batch(
+            self._journal.id, events[:count], bodies, archived, with_bodies=self._with_bodies
+        )
         id_ = f"{self._row.subscription_id}-{events[0].position}-{count}"
         return await self._subscriber.send(id_, self._clock.now_us(), body), count
 

@@ -44,6 +44,9 @@ class Erasures:
     ) -> Appended:
         """Append a commit together with the erasure of bodies; those gone already are left out.
 
+        An archived one is erased as far as the journal goes: its segment still has it, until
+        `refold archive --scrub` reaches that.
+
         `build` is called when the commit's turn has come, and again after a conflict in `sys`;
         from there to the journal's queue nothing waits. It must not write to `sys` itself: what
         else `sys` is to say stands in `said`. `target` is the stream that the bodies stand in,

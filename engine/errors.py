@@ -66,6 +66,7 @@ StateCode = Literal[
     "run_not_failed",
     "definition_incompatible",
     "payload_erased",
+    "payload_archived",
     "interaction_closed",
     "vault_name_taken",
     "vault_full",

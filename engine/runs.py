@@ -82,12 +82,12 @@ class Runs:
         """Read a run's trigger payload, which reruns and resumes share with their original.
 
         Raises:
-            StateError: `payload_erased`.
+            StateError: `payload_erased`, `payload_archived`.
         """
         body_at = await self.payload_at(state)
         bodies = await self._journal.read_bodies([body_at])
         if body_at not in bodies:
-            raise StateError("payload_erased", "The run's trigger payload was erased.")
+            raise await absent(self._journal, [body_at], "The run's trigger payload")
         return payload_of(bodies[body_at].data)
 
     async def payload_at(self, state: RunState) -> int:
@@ -103,6 +103,15 @@ class Runs:
         if not found or found[0].tenant != tenant:
             raise NotFoundError("run")
         return found[0]
+
+
+async def absent(journal: Journal, positions: Sequence[int], what: str) -> StateError:
+    """Return the error that says why bodies are not there: erased, or in which segment."""
+    held = await journal.read_segments(positions)
+    if not held:
+        return StateError("payload_erased", f"{what} was erased.")
+    names = ", ".join(sorted(set(held.values())))
+    return StateError("payload_archived", f"{what} is archived in {names}.")
 
 
 def payload_of(body: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .decider import place_of
 from .definition import Definition
 from .errors import NodeNotFoundError, StateError
 from .run_requests import RunRequests, Started, accepted, request_facts
-from .runs import LoadedRun, Runs
+from .runs import LoadedRun, Runs, absent
 from .transcript import EVENTS_PER_COMMIT_MAX
 from .workflows import Workflows, check_payload, until_no_conflict
 
@@ -107,7 +107,7 @@ class Starts:
 
         Raises:
             NotFoundError: there is no such run.
-            StateError: `run_not_finished`, `payload_erased`.
+            StateError: `run_not_finished`, `payload_erased`, `payload_archived`.
             InvalidError: the payload breaks the current schema.
         """
 
@@ -148,6 +148,8 @@ class Starts:
         needs = await self._needs(original.state, made.cut.kept)
         if len(await self._journal.standing(needs)) < len(set(needs)):
             raise StateError("payload_erased", "What the new run would need was erased.")
+        if await self._journal.read_segments(needs):
+            raise await absent(self._journal, needs, "What the new run would need")
         return Plan(made.cut.kept, made.cut.executed, which)
 
     async def resume(
@@ -164,7 +166,8 @@ class Starts:
 
         Raises:
             NotFoundError: there is no such run.
-            StateError: `run_not_failed`, `definition_incompatible`, `payload_erased`.
+            StateError: `run_not_failed`, `definition_incompatible`, `payload_erased`,
+                `payload_archived`.
             NodeNotFoundError, NodeNotCompletedError: nothing resumes from that node.
         """
 
@@ -271,12 +274,13 @@ class Starts:
         """Read what the kept nodes passed on, which the nodes after them need.
 
         Raises:
-            StateError: `payload_erased`.
+            StateError: `payload_erased`, `payload_archived`.
         """
         positions = {node: state.nodes[node].body_at for node in kept}
         bodies = await self._journal.read_bodies(list(positions.values()))
-        if any(position not in bodies for position in positions.values()):
-            raise StateError("payload_erased", "An output that the new run needs was erased.")
+        missing = [position for position in positions.values() if position not in bodies]
+        if missing:
+            raise await absent(self._journal, missing, "An output that the new run needs")
         return {
             node: msgspec.json.decode(bodies[position].data) for node, position in positions.items()
         }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -71,15 +71,21 @@ def batch_of(events: Sequence[Recorded], bodies: Mapping[int, Body]) -> int:
 
 
 def write_batch(
-    journal_id: str, events: Sequence[Recorded], bodies: Mapping[int, Body], *, with_bodies: bool
+    journal_id: str,
+    events: Sequence[Recorded],
+    bodies: Mapping[int, Body],
+    archived: Container[int],
+    *,
+    with_bodies: bool,
 ) -> bytes:
-    """Write a batch; a body that is not sent is marked `withheld`, an erased one `erased`."""
+    """Write a batch; a body that isn't sent is marked `withheld`, `archived` or `erased`."""
     written = [
         cloud_event(
             journal_id,
             event,
             bodies.get(event.body_at) if with_bodies and not _is_sealed(event) else None,
             is_withheld=event.body_at > 0 and (not with_bodies or _is_sealed(event)),
+            is_archived=event.body_at in archived,
         )
         for event in events
     ]

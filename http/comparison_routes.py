@@ -12,6 +12,7 @@ from ..projections.run_diff import Told
 from . import comparison_wire as out
 from .call import Answer, Call, answer
 from .comparing import run_diff_of
+from .rendering import Archived
 from .services import App
 
 
@@ -63,7 +64,9 @@ async def _compared(app: App, call: Call, left: LoadedRun, right: LoadedRun) -> 
         wanted = await asyncio.to_thread(_advance, steps, bodies)
         if isinstance(wanted, Comparison):
             return await asyncio.to_thread(run_diff_of, wanted)
-        bodies = await app.bodies(list(wanted))
+        found = await app.bodies(list(wanted))
+        # An archived body is as unknown here as an erased one.
+        bodies = {at: body for at, body in found.items() if not isinstance(body, Archived)}
 
 
 def _advance(steps: Comparing, bodies: Bodies | None) -> Sequence[int] | Comparison:

@@ -36,6 +36,7 @@ ERROR_CODES: Final = {
     "idempotency_key_reused": (409, "The key was used for another request."),
     "payload_erased": (409, "What would be needed was erased."),
     "no_bundle": (409, "The run's evidence does not fit into one bundle."),
+    "payload_archived": (409, "What would be needed is in a segment, not in the database."),
     "vault_name_taken": (409, "Another vault item has this name."),
     "vault_full": (409, "The tenant's vault holds as many items as it can."),
     "subscriptions_full": (409, "The tenant has as many subscriptions as it may have."),

@@ -27,8 +27,9 @@ class Entry(Struct, frozen=True, kw_only=True):
     facts: RawObject | UnsetType = UNSET
     payload: str | UnsetType = UNSET
     body: Any | UnsetType = UNSET
-    """The user data, `{"erased": true}` if it was erased, `{"withheld": true}` if it is not for
-    the caller, null if there never was any."""
+    """The user data, `{"erased": true}` if it was erased, `{"archived": true, "segment": "…"}` if
+    it is in a segment, `{"withheld": true}` if it is not for the caller, null if there never was
+    any."""
     entry: str | UnsetType = UNSET
     """With `exact`: the text whose UTF-8 bytes were hashed."""
     salt: str | UnsetType = UNSET

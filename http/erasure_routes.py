@@ -19,7 +19,8 @@ FILES_SECONDS_MAX: Final = 10.0
 """How long an answer waits for readers that keep erased bytes in the write-ahead log."""
 OUT_OF_REACH: Final = (
     "Exports, backups, evidence bundles and answers that were handed out before, and what the "
-    "disk itself keeps of overwritten blocks, are out of reach."
+    "disk itself keeps of overwritten blocks, are out of reach; so are segments of archived runs, "
+    "until `refold archive --scrub` takes out of them what the journal says is erased."
 )
 
 

@@ -102,7 +102,7 @@ class EntryView:
     async def _show(self, visible: Sequence[Recorded]) -> list[entry_wire.Entry]:
         own = [event for event in visible if event.tenant == self._choice.tenant]
         bodied = {e.body_at for e in own if e.body_at and self._may_read(e)}
-        bodies = await self._app.journal.read_bodies(sorted(bodied))
+        bodies = await self._app.bodies(sorted(bodied))
         exact: Mapping[int, bytes] = {}
         stored: Mapping[int, Body] = {}
         if self._choice.is_exact:
@@ -149,9 +149,9 @@ class EntryView:
         return found
 
     def _entry(
-        self, event: Recorded, body: Body | None, exact: bytes | None, stored: Body | None
+        self, event: Recorded, body: bytes | None, exact: bytes | None, stored: Body | None
     ) -> entry_wire.Entry:
-        shown = _body(event, None if body is None else body.data)
+        shown = _body(event, body)
         if event.payload and not self._may_read(event):
             shown = {"withheld": True}
         return entry_wire.Entry(

@@ -39,7 +39,8 @@ _DESCRIPTIONS: Final = {
 }
 _POSITION: Final = {
     "description": "The position of the journal that the answer is of. Asked again with "
-    "`as_of=p<position>`, it is byte for byte the same, apart from what was erased since.",
+    "`as_of=p<position>`, it is byte for byte the same, apart from what was erased or archived "
+    "since.",
     "required": True,
     "schema": {"type": "integer", "minimum": 1},
 }

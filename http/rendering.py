@@ -29,6 +29,15 @@ _ERASED_TEXT: Final = WorkflowText(name="(erased)", nodes=[], edges=[])
 _NOTHING: Final = Raw(b"{}")
 
 
+class Archived(bytes):
+    """What is shown instead of a body that is in a segment, and where that is."""
+
+    @classmethod
+    def in_segment(cls, name: str) -> Archived:
+        """Say which segment holds it."""
+        return cls(msgspec.json.encode({"archived": True, "segment": name}))
+
+
 class _PayloadBody(msgspec.Struct, frozen=True):
     payload: Raw = _NOTHING
 
@@ -192,6 +201,8 @@ def _output(body: bytes | None) -> Raw:
 
 def payload_of(body: bytes) -> Raw:
     """Return the trigger payload that stands in the body of a run's request."""
+    if isinstance(body, Archived):
+        return Raw(body)
     return _decode_payload(body).payload
 
 
@@ -202,6 +213,8 @@ def _payload(body: bytes | None) -> Raw:
 def _message(status: str, body: bytes | None) -> str | None:
     if status != "failed":
         return None
+    if isinstance(body, Archived):
+        return f"(archived in {msgspec.json.decode(body)['segment']})"
     return "(erased)" if body is None else _decode_message(body).message
 
 

@@ -104,6 +104,11 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         return rendering.authorization(named, grant.status, grant.created_at, found)
 
     async def bodies(self, positions: list[int]) -> dict[int, bytes]:
-        """Read bodies as plain bytes; an erased one is missing."""
+        """Read bodies as plain bytes; an erased one is missing, for an archived one is a note."""
         found = await self.journal.read_bodies(positions)
-        return {position: body.data for position, body in found.items()}
+        bodies = {position: body.data for position, body in found.items()}
+        missing = [position for position in positions if position and position not in bodies]
+        if missing:
+            for position, name in (await self.journal.read_segments(missing)).items():
+                bodies[position] = rendering.Archived.in_segment(name)
+        return bodies

@@ -139,7 +139,8 @@ async def _result(
     """
     if state.status != "completed":
         found = await _bodies(app, [state.message_at], bodies)
-        text = msgspec.json.decode(found.get(state.message_at, _ERASED_MESSAGE))["message"]
+        text = msgspec.json.decode(found.get(state.message_at, _ERASED_MESSAGE))
+        text = text.get("message", "(archived)")
         line = " ".join(f"The run failed: {text}".split())[:_MESSAGE_LENGTH_MAX]
         raise RequestError(500, "run_failed", line, headers=headers)
     workflow = await app.workflows.find(state.tenant, state.origin.workflow, deleted_too=True)

@@ -186,7 +186,10 @@ class Event(Struct, frozen=True):
     payload: str
     leaf: str
     body: Any
-    """The user data, `{"erased": true}` if it was erased, null if there never was any."""
+    """The user data, `{"erased": true}` if it was erased, null if there never was any.
+
+    An archived one is `{"archived": true, "segment": "…"}`.
+    """
 
 
 class Events(Struct, frozen=True):

@@ -9,6 +9,8 @@ The format is that of the verifier (verifier.py) and is described in journal/REA
 from __future__ import annotations
 
 import sqlite3
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,9 +24,10 @@ from .verified import Verified, read_verified
 
 ENTRIES_MAX: Final = 200_000
 """Most entries in a bundle, which is made in memory."""
-_ERASED_BY: Final = (
-    "SELECT by_position, entry FROM erasure JOIN event ON event.position = by_position "
-    "WHERE erasure.position = ?"
+_GONE_BY: Final = (
+    "SELECT by_position, entry FROM (SELECT by_position FROM erasure WHERE position = ?1 "
+    "UNION ALL SELECT by_position FROM archive WHERE position = ?1 LIMIT 1) "
+    "JOIN event ON event.position = by_position"
 )
 
 _README: Final = """\
@@ -123,11 +126,13 @@ class _Evidence:
         if len(self.frames) >= ENTRIES_MAX:
             raise NoBundleError(f"a bundle holds at most {ENTRIES_MAX} entries")
         if event.payload and not event.src and found.body is None:
-            by, entry = self._connection.execute(_ERASED_BY, (event.position,)).fetchone()
+            by, entry = self._connection.execute(_GONE_BY, (event.position,)).fetchone()
             if by > self._size:
-                raise NoBundleError("the checkpoint does not cover the erasure of a body")
+                raise NoBundleError(
+                    "the checkpoint does not cover the erasure or archival of a body"
+                )
             self.frames.setdefault(by, _frame(by, 0, entry, b"none", None))
-            state = b"erased %d" % by
+            state = b"archived %d" % by if found.segment else b"erased %d" % by
             self.frames[event.position] = _frame(
                 event.position, event.body_at, found.entry, state, None
             )
@@ -142,6 +147,17 @@ class _Evidence:
 def _frame(position: int, body_at: int, entry: bytes, state: bytes, body: Body | None) -> bytes:
     rest = b"" if body is None else body.data + b"\n"
     return b"%d %d %s\n%s\n%s" % (position, body_at, state, entry, rest)
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """Return the one zip file of some contents: sorted, stored as they are, dated 1980."""
+    data, directory = b"", b""
+    for name, text in sorted(files.items()):
+        meta = struct.pack("<H6xHLLLL", 20, 33, zlib.crc32(text), len(text), len(text), len(name))
+        directory += b"PK\x01\x02\x14\0" + meta + struct.pack("<10xL", len(data)) + name.encode()
+        data += b"PK\x03\x04" + meta + name.encode() + text
+    end = len(files), len(files), len(directory), len(data)
+    return data + directory + b"PK\x05\x06" + struct.pack("<4xHHLL2x", *end)
 
 
 def make_bundle(connection: sqlite3.Connection, run: str, against: Checkpointed) -> bytes:
@@ -174,7 +190,7 @@ def make_bundle(connection: sqlite3.Connection, run: str, against: Checkpointed)
         "proof.txt": proof.encode(),
         "verifier.py": program,
     }
-    packed = verifier.pack(files)
+    packed = pack(files)
     if len(packed) > verifier.BUNDLE_MAX:
         raise NoBundleError("the bundle would be larger than 1 GiB")
     return packed

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from .errors import StoreFailedError
+from .files import sync_directory
 
 KEY_FILE: Final = "checkpoint.key"
 KEYS_MAX: Final = 8
@@ -98,8 +99,4 @@ def replace_file(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(handle)
     new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

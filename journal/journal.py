@@ -81,6 +81,8 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     """Positions that must still hold bodies of their own: what was read to decide by."""
     erased: Sequence[int] = ()
     """Positions, ascending, whose bodies go with this commit: see `erasing.py` for its rules."""
+    archived: Sequence[int] = ()
+    """Positions, ascending, whose bodies are in a segment from this commit on: see there too."""
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +104,7 @@ class Standing(msgspec.Struct, frozen=True):
     """The bodies of a stream's own events; replayed ones stand elsewhere."""
 
     sizes: dict[int, int]
-    """Positions of those that are there, ascending, and how many bytes each has."""
+    """Positions of those that are not erased, ascending, and their bytes; 0 for an archived one."""
     erased: int = 0
     """How many are gone."""
 
@@ -163,11 +165,18 @@ class Journal(Protocol):
         ...
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
-        """Read the bodies at these positions; an erased one is missing from the answer."""
+        """Read the bodies at these positions; an erased or archived one is missing."""
+        ...
+
+    async def read_segments(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return which segment holds each of these bodies; one that is in none is missing."""
         ...
 
     async def standing(self, positions: Sequence[int]) -> dict[int, int]:
-        """Return which of these positions hold bodies of their own, unerased, and their bytes."""
+        """Return which of these positions hold bodies of their own, unerased, and their bytes.
+
+        One that is in a segment counts, with 0 bytes.
+        """
         ...
 
     async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:

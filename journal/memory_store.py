@@ -14,7 +14,7 @@ from . import ids
 from .claims import SIGN
 from .clock import Clock
 from .envelope import Recorded
-from .events import JournalCreated, KeyRotated
+from .events import JournalCreated, KeyRotated, SegmentArchived
 from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Standing, Subscriber
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest, is_remembered
 from .subscriptions import Subscriptions
@@ -32,6 +32,8 @@ class MemoryLedger:
         self.bodies: dict[int, Body] = {}
         self.subjects: dict[int, str] = {}
         """The data subjects of bodies, by position."""
+        self.segments: dict[int, str] = {}
+        """Which segment holds each archived body."""
 
     def head(self, stream: str) -> Head:
         """Return a stream's head, `EMPTY` if nothing was ever written to it."""
@@ -47,8 +49,13 @@ class MemoryLedger:
         return min((who for who, held in self.holds.items() if resource in held), default=None)
 
     def bodied(self, position: int) -> Recorded | None:
-        """Return the event at a position if a body of its own is there, unerased."""
-        return self.events[position - 1] if position in self.bodies else None
+        """Return the event at a position if a body of its own is not erased."""
+        there = position in self.bodies or position in self.segments
+        return self.events[position - 1] if there else None
+
+    def is_archived(self, position: int) -> bool:
+        """Tell whether the body at a position is in a segment."""
+        return position in self.segments
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
@@ -110,8 +117,9 @@ class MemoryJournal:
 
     async def standing(self, positions: Sequence[int]) -> dict[int, int]:
         """Return which of these positions hold bodies of their own, and their bytes."""
-        bodies = self._ledger.bodies
-        return {p: len(bodies[p].data) for p in sorted(positions) if p in bodies}
+        bodies, segments = self._ledger.bodies, self._ledger.segments
+        sizes = {p: len(bodies[p].data) for p in positions if p in bodies}
+        return dict(sorted((sizes | {p: 0 for p in positions if p in segments}).items()))
 
     async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
         """Return where the bodies of streams' own events stand; one without any is missing."""
@@ -133,6 +141,11 @@ class MemoryJournal:
     async def unfinished(self, runs: Sequence[str]) -> list[str]:
         """Return those of these runs that have begun and not ended."""
         return [run for run in runs if self._ledger.holds.get(run)]
+
+    async def read_segments(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return which segment holds each of these bodies; one that is in none is missing."""
+        segments = self._ledger.segments
+        return {p: segments[p] for p in positions if p in segments}
 
     async def position_at(self, at_us: int) -> int | None:
         """Return the newest position that was committed by a time, None if it has not come."""
@@ -176,8 +189,12 @@ class MemoryJournal:
                 ledger.bodies[row.event.position] = Body(row.salt, row.body)
                 if row.subject is not None:
                     ledger.subjects[row.event.position] = row.subject
-        for position in made.erased:
+        for position in made.archived:
+            said = ledger.events[made.gone_by - 1].facts
             del ledger.bodies[position]
+            ledger.segments[position] = said.name if isinstance(said, SegmentArchived) else ""
+        for position in made.erased:
+            (ledger.bodies if position in ledger.bodies else ledger.segments).pop(position)
             ledger.subjects.pop(position, None)
         if made.request is not None:
             request, taken = made.request

@@ -73,6 +73,18 @@ class PayloadErased(Facts, frozen=True):
     """The stream that the erasure was asked for."""
 
 
+class SegmentArchived(Facts, frozen=True):
+    """Bodies of runs left the database, in the same commit, for a segment. Body: none."""
+
+    type = "segment.archived"
+    digest: str
+    """SHA-256 of the segment's file `entries`."""
+    name: str
+    """The segment, and its folder."""
+    positions: str
+    """Where the bodies stood, space-separated."""
+
+
 class ScheduleFired(Facts, frozen=True):
     """A workflow's schedule came due; its run stands in the same commit. Body: none."""
 

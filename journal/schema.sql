@@ -35,6 +35,12 @@ CREATE TABLE erasure (
   by_position INTEGER NOT NULL
 ) STRICT;
 
+-- Which bodies left for a segment, and the event that says so. An erasure may follow.
+CREATE TABLE archive (
+  position    INTEGER PRIMARY KEY,
+  by_position INTEGER NOT NULL
+) STRICT;
+
 -- Two indexes over the events, kept in the same commits; both can be made anew from them.
 CREATE TABLE request (
   scope  TEXT NOT NULL,
@@ -90,13 +96,17 @@ CREATE TRIGGER body_insert BEFORE INSERT ON body BEGIN
 END;
 -- An erased body is overwritten where it stands. To delete its row would make SQLite move the rows
 -- beside it, and their old bytes stay in the gaps of pages, where no later erasure finds them.
+-- Of an archived one the row stays too, empty: it keeps the subject for an erasure. Whoever
+-- archives rewrites the whole file afterwards, for the space and for those gaps.
 CREATE TRIGGER body_no_update BEFORE UPDATE ON body BEGIN
   SELECT RAISE(ABORT, 'journal: a body is written once')
-    WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position)
-      OR NEW.position IS NOT OLD.position
+    WHERE NEW.position IS NOT OLD.position
       OR NEW.salt IS NOT zeroblob(32)
-      OR NEW.data IS NOT zeroblob(length(OLD.data))
-      OR NEW.subject IS NOT NULL;
+      OR NOT (
+        NEW.data IS zeroblob(length(OLD.data)) AND NEW.subject IS NULL
+          AND EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position)
+        OR NEW.data IS zeroblob(0) AND NEW.subject IS OLD.subject
+          AND EXISTS (SELECT 1 FROM archive WHERE position = OLD.position));
 END;
 CREATE TRIGGER body_delete BEFORE DELETE ON body BEGIN
   SELECT RAISE(ABORT, 'journal: no erasure is recorded for this body')
@@ -116,4 +126,19 @@ CREATE TRIGGER erasure_no_update BEFORE UPDATE ON erasure BEGIN
 END;
 CREATE TRIGGER erasure_no_delete BEFORE DELETE ON erasure BEGIN
   SELECT RAISE(ABORT, 'journal: erasures are append-only');
+END;
+CREATE TRIGGER archive_insert BEFORE INSERT ON archive BEGIN
+  SELECT RAISE(ABORT, 'journal: a body is archived once')
+    WHERE EXISTS (SELECT 1 FROM archive WHERE position = NEW.position);
+  SELECT RAISE(ABORT, 'journal: the body was erased')
+    WHERE EXISTS (SELECT 1 FROM erasure WHERE position = NEW.position);
+  SELECT RAISE(ABORT, 'journal: an archived body needs its segment.archived event')
+    WHERE NOT EXISTS (SELECT 1 FROM event WHERE position = NEW.by_position
+      AND instr(entry, CAST('"type":"segment.archived","v":' AS BLOB)) > 0);
+END;
+CREATE TRIGGER archive_no_update BEFORE UPDATE ON archive BEGIN
+  SELECT RAISE(ABORT, 'journal: archived bodies are append-only');
+END;
+CREATE TRIGGER archive_no_delete BEFORE DELETE ON archive BEGIN
+  SELECT RAISE(ABORT, 'journal: archived bodies are append-only');
 END;

@@ -23,7 +23,7 @@ from .envelope import (
     payload_commitment,
     recorded,
 )
-from .erasing import check_erasure
+from .erasing import TAKES_BODIES, check_gone
 from .errors import (
     BodyErasedError,
     ConflictError,
@@ -64,7 +64,11 @@ class Ledger(Protocol):
         ...
 
     def bodied(self, position: int) -> Recorded | None:
-        """Return the event at a position if a body of its own is there, unerased."""
+        """Return the event at a position if a body of its own is not erased."""
+        ...
+
+    def is_archived(self, position: int) -> bool:
+        """Tell whether the body at a position is in a segment."""
         ...
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
@@ -111,8 +115,10 @@ class Sequenced(msgspec.Struct, frozen=True, gc=False):
     """In the order of the events."""
     erased: Sequence[int] = ()
     """Positions whose bodies go."""
-    erased_by: int = 0
-    """The position of the event that says so."""
+    archived: Sequence[int] = ()
+    """Positions whose bodies are in a segment from now on."""
+    gone_by: int = 0
+    """The position of the event that says so, of the ones or of the others."""
 
 
 _HOLDING: Final = frozenset(
@@ -167,7 +173,7 @@ class Sequencer:
             ConflictError, ResourceInUseError, RequestReusedError, BodyErasedError,
             InvalidCommitError: see `Journal.append`.
         """
-        erases = _check(commit, position)
+        takes_bodies = _check(commit, position)
         earlier = self._requested_before(commit.request, at) or self._repeated(commit)
         if earlier is not None:
             return earlier
@@ -182,7 +188,7 @@ class Sequencer:
         for wanted in commit.needs:
             if self._ledger.bodied(wanted) is None:
                 raise BodyErasedError(wanted)
-        place = check_erasure(commit, self._ledger.bodied) if erases else None
+        place = check_gone(commit, self._ledger) if takes_bodies else None
         rows: list[Row] = []
         heads: dict[str, Head] = {}
         for write in commit.writes:
@@ -194,8 +200,8 @@ class Sequencer:
         events = [row.event for row in rows]
         # No stream is in both: what claims a name holds nothing else.
         holds = [*hold_changes(events), *claim_changes(events)]
-        erased_by = 0 if place is None else events[place].position
-        return Sequenced(rows, heads, request, holds, commit.erased, erased_by)
+        by = 0 if place is None else events[place].position
+        return Sequenced(rows, heads, request, holds, commit.erased, commit.archived, by)
 
     def _expect(self, stream: str, version: int) -> None:
         actual = self._ledger.head(stream)[0]
@@ -268,9 +274,9 @@ def _check(commit: Commit, position: int) -> bool:
     """Refuse what no rows can be made of, before anything is looked up.
 
     One such commit must never take down the group that it waits in. Returns whether it says or
-    wants that bodies are erased.
+    wants that bodies are erased or archived.
     """
-    erases, has_subject = bool(commit.erased), False
+    takes_bodies, has_subject = bool(commit.erased or commit.archived), False
     streams = {write.stream for write in commit.writes}
     if not streams or len(streams) < len(commit.writes):
         raise InvalidCommitError("a commit needs writes, one a stream")
@@ -284,11 +290,11 @@ def _check(commit: Commit, position: int) -> bool:
                 raise InvalidCommitError("a replayed body needs its commitment and its position")
             if new.body is not None and new.payload:
                 raise InvalidCommitError("an event has a body of its own or a replayed one")
-            erases = erases or type(new.facts) is e.PayloadErased
+            takes_bodies = takes_bodies or type(new.facts) in TAKES_BODIES
             has_subject = has_subject or new.subject is not None
     if commit.request is not None or has_subject:
         _check_unhashed(commit)
-    return erases
+    return takes_bodies
 
 
 def _check_unhashed(commit: Commit) -> None:

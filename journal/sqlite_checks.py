@@ -14,7 +14,7 @@ from typing import Final
 from .envelope import FORMAT, NO_LEAF, leaf_hash, parse_entry
 from .errors import CorruptStoreError, ForeignStoreError
 
-FILE_FORMAT: Final = 2
+FILE_FORMAT: Final = 3
 _TAIL: Final = 1000
 """How many of the newest entries are hashed again."""
 _SCHEMA: Final = (

@@ -22,7 +22,7 @@ from .sqlite_checks import (
     refuse_foreign,
     refuse_torn,
 )
-from .sqlite_upgrade import upgrade_from_1
+from .sqlite_upgrade import upgrade
 
 APPLICATION_ID: Final = 0x5245464F  # "REFO"
 JOURNAL_FILE: Final = "journal.db"
@@ -44,6 +44,8 @@ READER_PRAGMAS: Final = ("query_only = 1", "trusted_schema = 0", "busy_timeout =
 # a checkpoint give way is the one setting that is changed while the store is open.
 SHORT_BUSY_MS: Final = 100
 _BUSY_CHANGES: Final = frozenset({str(SHORT_BUSY_MS), str(_WRITER_PRAGMAS["busy_timeout"])})
+_ARCHIVES_SINCE: Final = 3
+_NO_ARCHIVE: Final = "(position INTEGER PRIMARY KEY, by_position INTEGER)"
 _FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
     "application_id",
     "ignore_check_constraints",
@@ -51,7 +53,7 @@ _FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
     "user_version",
     "writable_schema",
 }
-_TABLES: Final = frozenset({"journal", "event", "body", "erasure", "request", "hold"})
+_TABLES: Final = frozenset({"journal", "event", "body", "erasure", "archive", "request", "hold"})
 _WRITABLE: Final = {
     sqlite3.SQLITE_INSERT: _TABLES,
     sqlite3.SQLITE_UPDATE: frozenset({"request", "body"}),
@@ -107,15 +109,15 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """
     with translated(path):
         _reserve(path)
-        connection = _connect(f"file:{_quoted(path)}?mode=rw")
+        connection = _connect(writer_uri(path))
         try:
             refuse_foreign(connection, path, APPLICATION_ID)
             _set_pragmas(connection, path)
             version = pragma(connection, "user_version")
             if version == 0:
                 _create(connection)
-            elif version == 1:
-                upgrade_from_1(connection, _schema(), FILE_FORMAT)
+            elif version in (1, 2):
+                upgrade(connection, _schema(), int(version), FILE_FORMAT)
             # What a crash left in the log goes into the file, unless somebody is reading.
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
@@ -144,8 +146,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection = _connect(reader_uri(path))
         try:
             refuse_foreign(connection, path, APPLICATION_ID)
-            if pragma(connection, "user_version") == 0:
+            version = int(pragma(connection, "user_version"))
+            if version == 0:
                 raise ForeignStoreError(f"{path} holds no journal")
+            if version < _ARCHIVES_SINCE:
+                # Until a service has brought the file to the present format, nothing is archived.
+                connection.execute(f"CREATE TEMP TABLE archive {_NO_ARCHIVE}")
             for setting in READER_PRAGMAS:
                 connection.execute(f"PRAGMA {setting}")
         except BaseException:
@@ -157,6 +163,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
 def reader_uri(path: Path) -> str:
     """Return the SQLite URI that opens a journal for reading only."""
     return f"file:{_quoted(path)}?mode=ro"
+
+
+def writer_uri(path: Path) -> str:
+    """Return the SQLite URI that opens a journal for writing, and makes none."""
+    return f"file:{_quoted(path)}?mode=rw"
 
 
 def probe(connection: sqlite3.Connection) -> None:

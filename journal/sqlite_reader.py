@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from .claims import SIGN
 from .envelope import Recorded, decode_entry, parse_entry
 from .errors import UnknownEventError
-from .events import DECODERS
+from .events import DECODERS, SegmentArchived
 from .journal import PAGE, Body, Hold, Standing
 from .upcasters import Decoders
 
@@ -49,6 +49,7 @@ BODIED: Final = (
     "AND EXISTS (SELECT 1 FROM body WHERE body.position = ?1) "
     "AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = ?1)"
 )
+ARCHIVED: Final = "SELECT 1 FROM archive WHERE position = ?"
 # The bytes are searched as they are, like in the trigger of erasures (schema.sql).
 KEY_EVENT: Final = (
     f"SELECT {_COLUMNS} FROM event WHERE stream = 'sys' AND (version = 1 "
@@ -56,6 +57,9 @@ KEY_EVENT: Final = (
     "ORDER BY version DESC LIMIT 1"
 )
 _THERE: Final = "NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = body.position)"
+_HERE: Final = (
+    f"{_THERE} AND NOT EXISTS (SELECT 1 FROM archive WHERE archive.position = body.position)"
+)
 TAGGED: Final = (
     "SELECT event.position, entry, leaf, body_at FROM body CROSS JOIN event "
     "ON event.position = body.position WHERE subject = ? AND body.position > ? "
@@ -77,17 +81,19 @@ def holds_of(rows: Iterable[Any]) -> list[Hold]:
     return [Hold(resource, holder) for resource, holder in rows]
 
 
-def bodies_statements(
-    positions: Sequence[int], columns: str = "position, salt, data"
-) -> Iterator[tuple[str, Sequence[int]]]:
+def bodies_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
     """Return the statements that read the bodies at some positions, a bounded page each."""
     for marks, page in _pages(positions):
-        yield f"SELECT {columns} FROM body WHERE position IN ({marks}) AND {_THERE}", page
+        yield f"SELECT position, salt, data FROM body WHERE position IN ({marks}) AND {_HERE}", page
 
 
 def standing_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Return the statements that tell which bodies are there, and their sizes, unread."""
-    return bodies_statements(positions, "position, length(data)")
+    """Return the statements that tell which bodies are unerased, and their sizes, unread."""
+    for marks, page in _pages(positions):
+        yield (
+            f"SELECT position, length(data) FROM body WHERE position IN ({marks}) AND {_THERE}",
+            page,
+        )
 
 
 def standing_in_statements(streams: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -122,6 +128,26 @@ def standing_of(rows: Iterable[Any]) -> dict[str, Standing]:
         else:
             erased[stream] += 1
     return {name: Standing(sizes[name], erased[name]) for name in [*sizes, *erased]}
+
+
+def segments_statements(positions: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Return the statements that read which of these bodies are archived, and by which event."""
+    for marks, page in _pages(positions):
+        yield (
+            "SELECT archive.position, event.position, entry, leaf, body_at FROM archive "
+            f"JOIN event ON event.position = by_position WHERE archive.position IN ({marks}) "
+            "AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.position = archive.position)",
+            page,
+        )
+
+
+def segments_of(rows: Iterable[Any]) -> dict[int, str]:
+    """Make the names of segments, by position, of rows of `segments_statements`."""
+    found: dict[int, str] = {}
+    for position, *by in rows:
+        facts = decode_entry(by[0], by[1], by[2], by[3]).facts
+        found[position] = facts.name if isinstance(facts, SegmentArchived) else ""
+    return found
 
 
 def bodies_of(rows: Iterable[Any]) -> dict[int, Body]:
@@ -198,8 +224,15 @@ class Reader:
         return next(iter(events_of(self._connection.execute(KEY_EVENT))), None)
 
     def bodies(self, positions: Sequence[int]) -> dict[int, Body]:
-        """Read the bodies at these positions; an erased one is missing."""
+        """Read the bodies at these positions; an erased or archived one is missing."""
         found: dict[int, Body] = {}
         for statement, page in bodies_statements(positions):
             found.update(bodies_of(self._connection.execute(statement, tuple(page))))
+        return found
+
+    def segments(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return which segment holds each of these bodies; one that is in none is missing."""
+        found: dict[int, str] = {}
+        for statement, page in segments_statements(positions):
+            found.update(segments_of(self._connection.execute(statement, tuple(page))))
         return found

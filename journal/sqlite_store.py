@@ -13,9 +13,11 @@ from typing import Any, Final
 import aiosqlite
 
 from .clock import Clock, IdSource, SystemClock
+from .compaction import compact_if_begun
 from .envelope import Recorded
 from .errors import (
     CorruptStoreError,
+    ForeignStoreError,
     JournalError,
     OverloadedError,
     StoreClosedError,
@@ -58,6 +60,8 @@ from .sqlite_reader import (
     events_of,
     holds_of,
     present_bodies,
+    segments_of,
+    segments_statements,
     standing_in_statements,
     standing_of,
     standing_statements,
@@ -181,43 +185,28 @@ class SqliteJournal:
         return events_of(await self._read(ALL, (after, limit)), self._decoders)
 
     async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
-        """Read the bodies at these positions; an erased one is missing from the answer."""
+        """Read the bodies at these positions; an erased or archived one is missing."""
         found = await self.read_stored_bodies(positions)
         if not self._decoders.rewrites_bodies:
             return found
-        present: dict[int, Body] = {}
-        for statement, page in entries_statements(list(found)):
-            entries = await self._read(statement, page)
-            present.update(present_bodies(found, entries, self._decoders))
-        return present
+        entries = await self._rows(entries_statements(list(found)))
+        return present_bodies(found, entries, self._decoders)
 
     async def read_stored_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
         """Read bodies as the bytes that were committed to, whatever their schema was."""
-        found: dict[int, Body] = {}
-        for statement, page in bodies_statements(positions):
-            found.update(bodies_of(await self._read(statement, page)))
-        return found
+        return bodies_of(await self._rows(bodies_statements(positions)))
 
     async def read_entries(self, positions: Sequence[int]) -> dict[int, bytes]:
         """Read the entries at these positions as the bytes that were hashed."""
-        found: dict[int, bytes] = {}
-        for statement, page in entries_statements(positions):
-            found.update(await self._read(statement, page))
-        return found
+        return dict(await self._rows(entries_statements(positions)))
 
     async def standing(self, positions: Sequence[int]) -> dict[int, int]:
         """Return which of these positions hold bodies of their own, and their bytes."""
-        found: dict[int, int] = {}
-        for statement, page in standing_statements(positions):
-            found.update((row[0], row[1]) for row in await self._read(statement, page))
-        return found
+        return {row[0]: row[1] for row in await self._rows(standing_statements(positions))}
 
     async def standing_in(self, streams: Sequence[str]) -> dict[str, Standing]:
         """Return where the bodies of streams' own events stand; one without any is missing."""
-        found: dict[str, Standing] = {}
-        for statement, page in standing_in_statements(streams):
-            found.update(standing_of(await self._read(statement, page)))
-        return found
+        return standing_of(await self._rows(standing_in_statements(streams)))
 
     async def tagged(self, subject: str, after: int = 0, limit: int = PAGE) -> Sequence[Recorded]:
         """Read the events after a position whose unerased bodies have this data subject."""
@@ -226,10 +215,7 @@ class SqliteJournal:
 
     async def unfinished(self, runs: Sequence[str]) -> list[str]:
         """Return those of these runs that have begun and not ended."""
-        found: list[str] = []
-        for statement, page in unfinished_statements(runs):
-            found.extend(row[0] for row in await self._read(statement, page))
-        return found
+        return [row[0] for row in await self._rows(unfinished_statements(runs))]
 
     async def erased_from_files(self, seconds: float) -> bool:
         """Wait until no file holds what was erased so far; False if a reader keeps it there."""
@@ -239,6 +225,10 @@ class SqliteJournal:
             self._scrubbing.append((wanted, scrubbed))
             await asyncio.wait((scrubbed,), timeout=seconds)
         return self._writer.scrubbed >= wanted
+
+    async def read_segments(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return which segment holds each of these bodies; one that is in none is missing."""
+        return segments_of(await self._rows(segments_statements(positions)))
 
     async def position_at(self, at_us: int) -> int | None:
         """Return the newest position that was committed by a time, None if it has not come."""
@@ -278,6 +268,10 @@ class SqliteJournal:
         self._closed = True
         self._room.set()
 
+    async def _rows(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Read what some statements give, one after the other: none of them is long."""
+        return [row for pair in statements for row in await self._read(*pair)]
+
     async def _read(self, statement: str, parameters: Sequence[Any]) -> Iterable[Any]:
         self._next_reader = (self._next_reader + 1) % len(self._readers)
         reader = self._readers[self._next_reader]
@@ -305,7 +299,7 @@ def _settle(waiting: list[tuple[int, asyncio.Future[None]]], reached: int) -> No
 @asynccontextmanager
 async def open_journal(
     directory: Path,
-    service_key: bytes,
+    service_key: bytes | None,
     clock: SystemClock,
     *,
     older_keys: Sequence[bytes] = (),
@@ -315,6 +309,7 @@ async def open_journal(
 ) -> AsyncGenerator[SqliteJournal]:
     """Own the journal of a data directory, making it if there is none.
 
+    Without a `service_key` none is checked, and no journal is made: for who reads no secret.
     A journal that was last used with one of `older_keys` is opened too: whoever opens it then
     appends the `key.rotated` that makes `service_key` its key.
 
@@ -326,11 +321,15 @@ async def open_journal(
     path = directory / JOURNAL_FILE
     async with AsyncExitStack() as stack:
         stack.enter_context(owner_lock(directory))
+        compact_if_begun(directory)
+        if service_key is None and not path.exists():
+            raise ForeignStoreError(f"there is no journal at {path}")
         connection = open_writer(path)
         stack.callback(connection.close)
         with translated(path):
             journal_id = identity_of(connection, clock)
-            check_key(Reader(connection), journal_id, (service_key, *older_keys))
+            if service_key is not None:
+                check_key(Reader(connection), journal_id, (service_key, *older_keys))
 
         def deliver(results: Results, writable: bool) -> None:
             try:
@@ -347,7 +346,7 @@ async def open_journal(
         writer.start()
         stack.push_async_callback(_stop, writer)
         stack.callback(journal.close)
-        if writer.position == 0:
+        if writer.position == 0 and service_key is not None:
             await journal.append(created(journal_id, service_key, IdSource(clock)))
         yield journal
 

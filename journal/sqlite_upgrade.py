@@ -1,4 +1,7 @@
-"""Brings a journal file of an earlier format to the present one; entries and bodies stay."""
+"""Brings a journal file of an earlier format to the present one; entries and bodies stay.
+
+Format 1 let no body be overwritten; format 2 let erased ones be; format 3 knows archived ones.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,47 @@ import sqlite3
 from typing import Final
 
 _NAME: Final = "body_no_update"
-_IN_FORMAT_1: Final = f"""CREATE TRIGGER {_NAME} BEFORE UPDATE ON body BEGIN
+_EARLIER: Final = {
+    1: f"""CREATE TRIGGER {_NAME} BEFORE UPDATE ON body BEGIN
   SELECT RAISE(ABORT, 'journal: a body is written once');
-END"""
+END""",
+    2: f"""CREATE TRIGGER {_NAME} BEFORE UPDATE ON body BEGIN
+  SELECT RAISE(ABORT, 'journal: a body is written once')
+    WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position)
+      OR NEW.position IS NOT OLD.position
+      OR NEW.salt IS NOT zeroblob(32)
+      OR NEW.data IS NOT zeroblob(length(OLD.data))
+      OR NEW.subject IS NOT NULL;
+END""",
+}
+_MADE: Final = (
+    rf"^CREATE TRIGGER {_NAME} .*?^END;$",
+    r"^CREATE TABLE archive .*?^\) STRICT;$",
+    r"^CREATE TRIGGER archive_insert .*?^END;$",
+    r"^CREATE TRIGGER archive_no_update .*?^END;$",
+    r"^CREATE TRIGGER archive_no_delete .*?^END;$",
+)
+"""What the present schema has and the earlier ones had not, or had otherwise."""
 
 
-def upgrade_from_1(connection: sqlite3.Connection, schema: str, file_format: int) -> None:
-    """Let an erased body be overwritten, which format 1 did not know.
+def upgrade(connection: sqlite3.Connection, schema: str, version: int, file_format: int) -> None:
+    """Bring a file of format 1 or 2 to the present one, in one transaction.
 
-    A trigger that isn't the one of format 1 stays as it is, for the comparison of the whole
+    A trigger that isn't the one of its format stays as it is, for the comparison of the whole
     schema to find.
     """
     present = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?", (_NAME,)
     ).fetchone()
-    if present is None or present[0] != _IN_FORMAT_1:
+    if present is None or present[0] != _EARLIER[version]:
         return
-    found = re.search(rf"^CREATE TRIGGER {_NAME} .*?^END;$", schema, re.DOTALL | re.MULTILINE)
-    assert found is not None, "the schema has this trigger"
+    statements: list[str] = []
+    for pattern in _MADE:
+        found = re.search(pattern, schema, re.DOTALL | re.MULTILINE)
+        assert found is not None, "the schema has this table and these triggers"
+        statements.append(found[0])
+    made = "\n".join(statements)
     connection.executescript(
-        f"BEGIN IMMEDIATE; DROP TRIGGER {_NAME}; {found[0]}\n"
+        f"BEGIN IMMEDIATE; DROP TRIGGER {_NAME}; {made}\n"
         f"PRAGMA user_version = {file_format}; COMMIT;"
     )

@@ -30,7 +30,16 @@ from .figures import JournalFigures
 from .journal import Appended, Commit, Hold
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
 from .sqlite_file import empty_log, probe
-from .sqlite_reader import BETWEEN, BODIED, HEAD, REQUEST, STREAM, STREAM_HEAD, events_of
+from .sqlite_reader import (
+    ARCHIVED,
+    BETWEEN,
+    BODIED,
+    HEAD,
+    REQUEST,
+    STREAM,
+    STREAM_HEAD,
+    events_of,
+)
 from .upcasters import Decoders
 
 Result = Appended | JournalError
@@ -49,6 +58,8 @@ _INSERT_EVENT: Final = (
 )
 _INSERT_BODY: Final = "INSERT INTO body (position, salt, subject, data) VALUES (?, ?, ?, ?)"
 _INSERT_ERASURE: Final = "INSERT INTO erasure (position, by_position) VALUES (?, ?)"
+_INSERT_ARCHIVED: Final = "INSERT INTO archive (position, by_position) VALUES (?, ?)"
+_RELEASE_BODY: Final = "UPDATE body SET salt = zeroblob(32), data = zeroblob(0) WHERE position = ?"
 # Zeros of the same length, so that the row stays in its place (schema.sql says why).
 _ERASE_BODY: Final = (
     "UPDATE body SET salt = zeroblob(32), data = zeroblob(length(data)), subject = NULL "
@@ -101,9 +112,13 @@ class SqliteLedger:
         return None if row[0] is None else str(row[0])
 
     def bodied(self, position: int) -> Recorded | None:
-        """Return the event at a position if a body of its own is there, unerased."""
+        """Return the event at a position if a body of its own is not erased."""
         rows = self._connection.execute(BODIED, (position,))
         return next(iter(events_of(rows, self._decoders)), None)
+
+    def is_archived(self, position: int) -> bool:
+        """Tell whether the body at a position is in a segment."""
+        return self._connection.execute(ARCHIVED, (position,)).fetchone() is not None
 
     def between(self, first: int, last: int) -> Sequence[Recorded]:
         """Read the events of a range of positions, both ends included."""
@@ -317,8 +332,11 @@ class Writer:
         ]
         if bodies:
             many(_INSERT_BODY, bodies)
+        if made.archived:
+            many(_INSERT_ARCHIVED, [(position, made.gone_by) for position in made.archived])
+            many(_RELEASE_BODY, [(position,) for position in made.archived])
         if made.erased:
-            many(_INSERT_ERASURE, [(position, made.erased_by) for position in made.erased])
+            many(_INSERT_ERASURE, [(position, made.gone_by) for position in made.erased])
             many(_ERASE_BODY, [(position,) for position in made.erased])
         if made.request is not None:
             request, taken = made.request

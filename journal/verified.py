@@ -5,7 +5,7 @@ Needs the file alone. Of each entry it sees that
 1. its leaf hash is that of its bytes;
 2. it belongs to this journal and format, stands where its row says, and follows the entry before
    it: the next version, and that entry's leaf as `prev`;
-3. its body is the one that it is committed to, or was erased by an event that says so;
+3. its body is the one that it is committed to, or was erased or archived by an event that says so;
 4. a replayed entry names a leaf that stands in this journal at the place that it names.
 """
 
@@ -20,7 +20,7 @@ import msgspec
 
 from .envelope import FORMAT, NO_LEAF, Recorded, decode_entry, leaf_hash, payload_commitment
 from .errors import CorruptStoreError
-from .events import PayloadErased
+from .events import PayloadErased, SegmentArchived
 from .journal import Body
 from .sqlite_reader import Reader
 
@@ -30,9 +30,10 @@ _STREAM: Final = (
     "WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
 )
 _PLACE: Final = "SELECT leaf FROM event WHERE stream = ? AND version = ?"
-_ERASED: Final = (
-    "SELECT event.position, entry, leaf, body_at FROM erasure "
-    "JOIN event ON event.position = erasure.by_position WHERE erasure.position = ?"
+_GONE: Final = tuple(
+    f"SELECT event.position, entry, leaf, body_at FROM {table} "
+    f"JOIN event ON event.position = by_position WHERE {table}.position = ?"
+    for table in ("erasure", "archive")
 )
 _SOURCE: Final = re.compile(r"([^@]+)@([1-9][0-9]{0,15})#([0-9a-f]{64})")
 
@@ -44,12 +45,14 @@ class Verified(msgspec.Struct, frozen=True):
     entry: bytes
     """The bytes that were hashed."""
     body: Body | None
-    """None where there never was one, or it was erased."""
+    """None where there never was one, or it was erased or archived."""
+    segment: str = ""
+    """The segment that holds the body, "" if it is not archived."""
 
     @property
     def is_erased(self) -> bool:
-        """True where the entry had a body and it is gone."""
-        return self.body is None and self.event.payload != ""
+        """True where the entry had a body and nobody has it any more."""
+        return self.body is None and self.event.payload != "" and not self.segment
 
 
 class _Link(msgspec.Struct, frozen=True, gc=False):
@@ -79,8 +82,8 @@ def read_verified(connection: sqlite3.Connection, stream: str) -> Iterator[Verif
             event = _event(row, stream, version, prev, identity)
             _check_source(connection, event)
             body = bodies.get(event.body_at)
-            _check_body(connection, event, body)
-            yield Verified(event, row[3], body)
+            segment = _check_body(connection, event, body)
+            yield Verified(event, row[3], body, segment)
             version, prev = event.version, event.leaf.hex()
 
 
@@ -108,17 +111,22 @@ def _check_source(connection: sqlite3.Connection, event: Recorded) -> None:
         raise _fault(event.position, "names a source that is not in this journal")
 
 
-def _check_body(connection: sqlite3.Connection, event: Recorded, body: Body | None) -> None:
+def _check_body(connection: sqlite3.Connection, event: Recorded, body: Body | None) -> str:
+    """Return the segment that holds the body, "" if it is here, was erased, or never was."""
     if body is not None:
         if payload_commitment(body.salt, body.data) != event.payload:
             raise _fault(event.position, "has another body than it is committed to")
     elif event.payload:
-        by = connection.execute(_ERASED, (event.body_at,)).fetchone()
+        found = (connection.execute(gone, (event.body_at,)).fetchone() for gone in _GONE)
+        by = next((row for row in found if row is not None), None)
         if by is None:
             raise _fault(event.position, "has lost its body")
         said = decode_entry(*by).facts
-        if not isinstance(said, PayloadErased) or str(event.body_at) not in said.positions.split():
+        named = said.positions if isinstance(said, (PayloadErased, SegmentArchived)) else ""
+        if str(event.body_at) not in named.split():
             raise _fault(event.position, "has lost its body, and no event says that it was erased")
+        return said.name if isinstance(said, SegmentArchived) else ""
+    return ""
 
 
 def _fault(position: int, what: str) -> CorruptStoreError:

@@ -1,10 +1,9 @@
-"""Verifies a Refold journal, or an evidence bundle of one run, and needs nothing else of Refold.
+"""Verifies a Refold journal or an evidence bundle; needs Python 3.11 and "cryptography" alone.
 
     python verifier.py PATH [--key VKEY]... [--checkpoint FILE]... [--witness VKEY]...
 
-PATH is a data directory, a journal.db or a bundle. Give the published key, and each checkpoint that
-you kept: what lies beside the evidence can't say whose it is. Ends with 0 valid, 10 valid with
-erased bodies, 20 incomplete, 30 diverged, 40 invalid. Needs Python 3.11 and "cryptography".
+PATH is a data directory, journal.db or bundle. Give the published key, and each checkpoint that you
+kept. Ends with 0 valid, 10 valid with erased bodies, 20 incomplete, 30 diverged, 40 invalid.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ NAMES = ("README.txt", NOTE, PUBLIC, "evidence.txt", "proof.txt", "verifier.py")
 ENDS = (b"run.completed", b"run.failed", b"run.cancelled")
 SIZE_MAX, BUNDLE_MAX, EMPTY_ROOT = (1 << 53) - 1, 1 << 30, sha256(b"").digest()
 Keys = dict[tuple[str, bytes], tuple[int, bytes]]  # name and id: kind (1 log, 4 witness) and key
-Texts = list[str] | tuple[str, ...]
+Seq = list[str] | tuple[str, ...]
 Checkpoint = tuple[str, int, bytes, list[str]]  # origin, size, root, names of known witnesses
 Result = tuple[int, str, int, list[int]]  # code, sentence, level, positions of erased bodies
 
@@ -43,7 +42,7 @@ _BIG = "|".join(f"{front}[{int(not front)}-{d - 1}][0-9]{{{n}}}" for front, d, n
 _N = f"(?:0|[1-9][0-9]{{0,14}}(?![0-9])|{_BIG}|{SIZE_MAX})"
 _C, _HEX, _STREAM = r'[^"\\\x00-\x1f]*+', "[0-9a-f]{64}", r"[ !#-\[\]-~]+"
 _S = rf'"{_C}(?:\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f])){_C})*+"'
-_F = rf'"{_C}":(?:{_S}|{_N})'
+_F, _W, _B = rf'"{_C}":(?:{_S}|{_N})', r"[^\s+]{1,300}", "[A-Za-z0-9+/]"
 _KEYS = re.compile(_F.replace(_C, f"({_C})", 1).encode())
 _ENTRY = re.compile(
     rf'\{{"actor":{_S},"at":({_N}),"cause":{_S},"corr":{_S},"facts":(\{{(?:{_F}(?:,{_F})*+)?\}}),'
@@ -51,14 +50,14 @@ _ENTRY = re.compile(
     rf'"src":"((?:{_STREAM}@{_N}#{_HEX})?)","stream":"({_STREAM})","tenant":({_S}),'
     rf'"type":"([a-z_.]+)","v":1,"version":({_N})\}}'.encode()
 )
-_TEXT = f"([^\\s+]{{1,300}})\n({_N})\n([A-Za-z0-9+/]{{43}}=)\n"
-_NOTE = f"({_TEXT})\n((?:\u2014 [^\\s+]{{1,300}} [A-Za-z0-9+/]{{8,8000}}={{0,2}}\n){{1,64}})"
+_NOTE = f"(({_W})\n({_N})\n({_B}{{43}}=)\n)\n((?:\u2014 {_W} {_B}{{8,8000}}={{0,2}}\n){{1,64}})"
 _PROOF = f"refold bundle 1\n(fl_run_[0-9a-z_]+)\n({_N}) ({_HEX})\n((?:{_HEX}\n)*)"
-_FRAME = f"({_N}) ({_N}) (?:({_HEX}) ({_N})|erased ({_N})|none)\n(.*)\n"
-_ROWS = """SELECT position, entry, body_at, salt, data, by_position, stream, version, at, leaf
-  FROM event LEFT JOIN body USING (position) LEFT JOIN erasure USING (position) ORDER BY position"""
+_FRAME = f"({_N}) ({_N}) (?:({_HEX}) ({_N})|erased ({_N})|archived ({_N})|none)\n(.*)\n"
+_ROWS = """SELECT position, entry, body_at, salt, data, erasure.by_position, archive.by_position,
+  stream, version, at, leaf FROM event LEFT JOIN body USING (position)
+  LEFT JOIN erasure USING (position) LEFT JOIN archive USING (position) ORDER BY position"""
 _COUNTS = "SELECT (SELECT count(*) FROM body), (SELECT count(*) FROM erasure), id FROM journal"
-_FORMAT = """SELECT application_id = 0x5245464F AND user_version IN (1, 2) AND min(type = 'table')
+_FORMAT = """SELECT (application_id = 0x5245464F AND min(type = 'table')) * user_version
   FROM pragma_application_id, pragma_user_version, pragma_table_list"""
 _FIND = "SELECT leaf, entry, body_at FROM event WHERE stream = ? AND version = ? AND position <= ?"
 
@@ -73,7 +72,7 @@ def demand(holds: object, where: int | str, what: str = "", code: int = INVALID)
         raise Fault(code, f"The entry at position {where} {what}" if what else where)
 
 
-def parse_keys(texts: Texts) -> Keys:
+def parse_keys(texts: Seq) -> Keys:
     """Read public keys written NAME+ID+BASE64."""
     keys: Keys = {}
     for text in texts:
@@ -132,9 +131,10 @@ class Chain:
 
     def __init__(self, find: Callable[[str, int, int], Any], has_gaps: bool) -> None:
         self.find, self.has_gaps, self.at, self.place, self.journal = find, has_gaps, 0, 0, b""
-        self.erased, self.gone, self.heads = list[int](), dict[int, Any](), dict[bytes, Any]()
+        self.gone, self.heads = dict[Any, Any](), dict[bytes, Any]()
+        self.erased, self.archived = list[int](), list[Any]()
 
-    def add(self, place: int, entry: bytes, body_at: int, salt: Any, data: Any, by: Any) -> Any:
+    def add(self, place: int, entry: bytes, body_at: int, salt: Any, data: Any, lost: Any) -> Any:
         """Return leaf, at, facts, journal, payload, prev, src, stream, tenant, type, version."""
         leaf, found = sha256(b"\x00" + entry).digest(), cast(Any, _ENTRY.fullmatch(entry))
         demand(found and (entry.isascii() or entry.decode()), place, "is not in canonical form.")
@@ -159,20 +159,24 @@ class Chain:
             demand(same, place, "was not replayed from the entry that it names.")
         demand(src or body_at == own, place, "shows a body that is not its own.")
         body = (salt or b"") + (data or b"")
-        if by is not None:
-            self.gone[place] = by, stream, tenant
+        if lost[0] is not None:
+            self.gone[b"payload.erased", place] = (lost[0], stream, tenant), b""
             self.erased.append(place)
-            demand(own and not body.strip(b"\0"), place, "has a body that is said to be erased.")
+        if lost[1] is not None:
+            self.gone[b"segment.archived", place] = (lost[1], b"", b'""'), payload * (not lost[0])
+        if lost != (None, None):
+            demand(own and not body.strip(b"\0"), place, "has a body that is said to be gone.")
         elif own:
             demand(salt is not None, place, "has lost its body, and nothing says why.", lack)
             hashed = sha256(b"refold/payload/v1\x00" + body).hexdigest().encode()
             demand(hashed == payload, place, "has not the body that it is committed to.")
         demand(own or salt is None, place, "has a body that it is not committed to.")
-        if kind == b"payload.erased":
-            told = place, json.loads(facts)["target"].encode(), tenant
-            for one in map(int, json.loads(facts)["positions"].split()):
-                gone = self.gone.pop(one, told if self.has_gaps else None)
-                demand(gone == told, place, f"says wrongly that the body of {one} is erased.")
+        if kind in (b"payload.erased", b"segment.archived"):
+            told = place, (said := json.loads(facts)).get("target", "").encode(), tenant
+            for one in map(int, said["positions"].split()):
+                gone, payload = self.gone.pop((kind, one), (self.has_gaps and told, b""))
+                demand(gone == told, place, f"says wrongly that the body of {one} is gone.")
+                self.archived += [(said["name"], said["digest"], one, payload)] if payload else []
         return leaf, *found.groups()
 
 
@@ -181,13 +185,15 @@ def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
     alone = not (Path(f"{path}-wal").exists() or Path(f"{path}-journal").exists())
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable={alone:d}", uri=True)) as db:
         (ask := db.execute)("BEGIN")  # What is read is one moment of a journal that may be growing.
-        demand(ask(_FORMAT).fetchone()[0], "This is no journal of a known format.")
+        version = ask(_FORMAT).fetchone()[0]
+        demand(version in (1, 2, 3), "This is no journal of a known format.")
+        ask("SELECT 1" if version > 2 else "CREATE TEMP TABLE archive (position, by_position)")
         demand(ask("PRAGMA integrity_check(1)").fetchone()[0] == "ok", "The tables are damaged.")
         size, bodies, stack, roots = 0, 0, list[bytes](), {note[1]: b"" for note in notes}
         rows, chain = ask(_ROWS), Chain(lambda s, n, p: ask(_FIND, (s, n, p)).fetchone(), False)
         while page := rows.fetchmany(2000):
-            for place, entry, body_at, salt, data, by, *row in page:
-                leaf, at, *_, name, _, _, n = chain.add(place, entry, body_at, salt, data, by)
+            for place, entry, body_at, salt, data, by, to, *row in page:
+                leaf, at, *_, name, _, _, n = chain.add(place, entry, body_at, salt, data, (by, to))
                 size, bodies = size + 1, bodies + (salt is not None)
                 same = [place, *row] == [size, name.decode(), int(n), int(at), leaf]
                 demand(same, size, "does not stand where its row says.")
@@ -202,25 +208,18 @@ def verify_journal(path: Path, notes: list[Checkpoint], tell: Any) -> Any:
     return chain, roots
 
 
-def pack(files: dict[str, bytes]) -> bytes:
-    """Return the one zip file of some contents: sorted, stored as they are, dated 1980."""
-    data, directory = b"", b""
-    for name, text in sorted(files.items()):
+def unpack(raw: bytes) -> dict[str, bytes]:
+    """Return the contents of a bundle: one exact zip file, sorted, stored as it is, dated 1980."""
+    files, data, directory = dict[str, bytes](), b"", b""
+    for name in NAMES:
+        start = len(data) + 30 + len(name)
+        text = raw[start : start + int.from_bytes(raw[len(data) + 22 : len(data) + 26], "little")]
         meta = struct.pack("<H6xHLLLL", 20, 33, zlib.crc32(text), len(text), len(text), len(name))
         directory += b"PK\x01\x02\x14\0" + meta + struct.pack("<10xL", len(data)) + name.encode()
         data += b"PK\x03\x04" + meta + name.encode() + text
-    end = len(files), len(files), len(directory), len(data)
-    return data + directory + b"PK\x05\x06" + struct.pack("<4xHHLL2x", *end)
-
-
-def unpack(raw: bytes) -> dict[str, bytes]:
-    """Return the contents of a bundle."""
-    files, at = dict[str, bytes](), 0
-    for name in NAMES:
-        start = at + 30 + len(name)
-        at = start + int.from_bytes(raw[at + 22 : at + 26], "little")
-        files[name] = raw[start:at]
-    demand(pack(files) == raw, "This is no bundle of format 1, or it was changed.")
+        files[name] = text
+    end = struct.pack("<LLHHLL2x", 0x06054B50, 0, len(files), len(files), len(directory), len(data))
+    demand(raw == data + directory + end, "This is no bundle of format 1, or it was changed.")
     return files
 
 
@@ -232,12 +231,12 @@ def verify_bundle(files: dict[str, bytes], notes: list[Checkpoint]) -> Any:
     while at < len(data):
         frame: Any = match(data, at)
         demand(frame, f"The evidence behind position {place} can't be read.")
-        after, body_at, salt, length, by, entry = frame.groups()
+        after, body_at, salt, length, by, to, entry = frame.groups()
         body = data[frame.end() : frame.end() + int(length or 0)]
         at = frame.end() + (len(body) + 1 if salt else 0)
         demand(int(after) > place and data[at - 1 : at] == b"\n", f"What follows {place} is cut.")
         place, salt = int(after), salt and bytes.fromhex(salt.decode())
-        found = chain.add(place, entry, int(body_at), salt, body, by and int(by))
+        found = chain.add(place, entry, int(body_at), salt, body, (by and int(by), to and int(to)))
         stream, kind, facts = found[7].decode(), found[9], json.loads(found[2])
         leaves[place - 1], kinds[stream] = found[0], kind
         known[stream, int(found[10])] = found[0], entry, int(body_at)
@@ -255,7 +254,7 @@ def verify_bundle(files: dict[str, bytes], notes: list[Checkpoint]) -> Any:
 
 
 def verify(
-    path: Path, keys: Texts = (), kept: Texts = (), witnesses: Texts = (), tell: Any = max
+    path: Path, keys: Seq = (), kept: Seq = (), witnesses: Seq = (), tell: Any = max, ask: Any = set
 ) -> Result:
     """Verify a data directory, a journal.db or a bundle. Never raises."""
     try:
@@ -277,6 +276,7 @@ def verify(
         trusted = [n for i, n in enumerate(notes) if keys or n[3] or i >= len(own)]
         level = 3 if any(n[3] for n in notes) else 2 if kept else 1 if trusted else 0
         has_all = chain.place and (trusted or not keys) and (level == 3 or not witnesses)
+        demand(not ask(chain.archived), "Archived bodies are not at hand.", code=INCOMPLETE)
         demand(has_all, "Entries, a checkpoint or a cosignature is missing.", code=INCOMPLETE)
     except Fault as fault:
         return fault.args[0], str(fault.args[1]), 0, []

@@ -28,6 +28,7 @@ _COMMANDS = {
     "projections": "refold.scripts.projections_command:projections",
     "export": "refold.scripts.export_command:export",
     "verify": "refold.scripts.verify_command:verify",
+    "archive": "refold.scripts.archive_command:archive",
 }
 
 EXIT_FAILED = 1

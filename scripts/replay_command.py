@@ -129,6 +129,9 @@ def _last(first: int, last: int | None, count: int) -> int:
 
 
 def _body_of(verified: Verified) -> msgspec.Raw | None:
+    if verified.segment:
+        shown = {"archived": True, "segment": verified.segment}
+        return msgspec.Raw(msgspec.json.encode(shown))
     if verified.is_erased:
         return _ERASED
     return None if verified.body is None else msgspec.Raw(verified.body.data)
@@ -200,7 +203,9 @@ def _print_tables(entries: Sequence[Verified], first: int, state: RunState) -> N
     names = ("node", "component", "phase", "attempt", "handle", "in doubt")
     out.print(plain_table("Nodes", names, nodes))
     erased = _erased_total(entries)
-    gone = f" ({erased} erased)" if erased else ""
+    away = sum(verified.segment != "" for verified in entries)
+    gone = ", ".join(f"{n} {how}" for n, how in ((erased, "erased"), (away, "archived")) if n)
+    gone = f" ({gone})" if gone else ""
     out.print(f"{len(entries)} entries verified: leaf hashes, chain and bodies{gone}.")
 
 
@@ -209,7 +214,7 @@ def _message(entries: Sequence[Verified], state: RunState) -> str:
     for verified in entries:
         if state.message_at and verified.event.body_at == state.message_at:
             if verified.body is None:
-                return "(erased)"
+                return f"(archived in {verified.segment})" if verified.segment else "(erased)"
             return str(msgspec.json.decode(verified.body.data).get("message", ""))
     return ""
 

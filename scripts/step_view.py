@@ -101,6 +101,8 @@ def _tells(name: str, field: Any) -> bool:
 
 
 def _body(verified: Verified) -> str:
+    if verified.segment:
+        return f"(archived in {plain(verified.segment)})"
     if verified.is_erased:
         return "(erased)"
     if verified.body is None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from ..http.setting_types import SettingsError
 from ..http.settings import Settings
-from ..journal import verifier
+from ..journal import segment_verifier, verifier
 from ..journal.sqlite_file import JOURNAL_FILE
 from .settings_flags import takes_settings
 
@@ -45,7 +45,7 @@ def verify(
     settings: Settings,
     path: Annotated[
         Path | None,
-        Parameter(help="A data directory, a journal.db or a bundle; by default --data."),
+        Parameter(help="A data directory, a journal.db, a bundle or a segment; by default --data."),
     ] = None,
     /,
     *,
@@ -62,6 +62,10 @@ def verify(
     witness: Annotated[
         list[str] | None,
         Parameter(negative="", help="The public key of a witness that you trust; repeatable."),
+    ] = None,
+    segments: Annotated[
+        Path | None,
+        Parameter(help="Folder of the segments; `segments` in the data directory if not given."),
     ] = None,
     as_json: Annotated[
         bool,
@@ -85,7 +89,9 @@ def verify(
     evidence = path or settings.data
     try:
         with progress_bar("verify", "entries") as report:
-            found = verify_settled(evidence, keys, list(map(str, kept)), witnesses, report)
+            found = verify_settled(
+                evidence, keys, list(map(str, kept)), witnesses, report, segments
+            )
     except KeyboardInterrupt:
         print("refold: the verification was interrupted; nothing is said", file=sys.stderr)
         return _INTERRUPTED
@@ -110,22 +116,25 @@ def verify_settled(
     kept: Sequence[str],
     witnesses: Sequence[str],
     report: Callable[[int, int], None],
+    segments: Path | None = None,
 ) -> verifier.Result:
-    """Verify; once more if the service started or stopped meanwhile.
+    """Verify, with archived bodies; once more if the service started or stopped meanwhile.
 
     A file without its write-ahead log is read without locks, so that evidence stays as it is. Who
     starts to write it just then must not make it look forged.
     """
+    if segment_verifier.is_segment(evidence):
+        return segment_verifier.verify(evidence, keys)
     journal = evidence / JOURNAL_FILE if evidence.is_dir() else evidence
     if not journal.exists():
         return verifier.INCOMPLETE, f"There is no journal and no bundle at {journal}.", 0, []
     log = journal.with_name(journal.name + "-wal")
     asked = tuple(keys), tuple(kept), tuple(witnesses)
     had_log = log.exists()
-    found = verifier.verify(evidence, *asked, report)
+    found = segment_verifier.verify(evidence, *asked, report, segments=segments)
     if found[0] in (verifier.VALID, verifier.ERASED) or log.exists() == had_log:
         return found
-    return verifier.verify(evidence, *asked, report)
+    return segment_verifier.verify(evidence, *asked, report, segments=segments)
 
 
 def _refuse_wrong_keys(flag: str, keys: Sequence[str]) -> None:

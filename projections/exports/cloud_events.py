@@ -39,6 +39,7 @@ class _Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     body: msgspec.Raw | None = None
     body_base64: str | None = None
     erased: bool = False
+    archived: bool = False
     withheld: bool = False
     replayed_from: str = ""
     payload: str = ""
@@ -91,15 +92,20 @@ def attribute(text: str) -> str:
     return _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def cloud_event(journal_id: str, event: Recorded, body: Body | None, *, is_withheld: bool) -> bytes:
+def cloud_event(
+    journal_id: str, event: Recorded, body: Body | None, *, is_withheld: bool, is_archived: bool
+) -> bytes:
     """Write one event that was read from a journal, as the export would.
 
-    A body that is missing was erased, unless it is withheld.
+    A body that is missing was erased, unless it is withheld or archived.
     """
     facts = msgspec.Raw(_encode(event.facts))
-    is_erased = event.body_at > 0 and body is None and not is_withheld
+    is_archived = is_archived and body is None and not is_withheld
+    is_erased = event.body_at > 0 and body is None and not is_withheld and not is_archived
     data = _data(event, facts, event.facts.schema, None if body is None else body.data)
-    data = msgspec.structs.replace(data, erased=is_erased, withheld=is_withheld)
+    data = msgspec.structs.replace(
+        data, erased=is_erased, archived=is_archived, withheld=is_withheld
+    )
     return _encode(_event(journal_id, event, event.position, event.leaf, event.facts.type, data))
 
 
@@ -108,6 +114,7 @@ def _exported(entry: Entry) -> _Event:
     data = msgspec.structs.replace(
         _data(head, head.facts, head.schema, entry.body),
         erased=entry.body_state == "erased",
+        archived=entry.body_state == "archived",
         withheld=entry.body_state == "withheld",
     )
     return _event(head.journal, head, entry.position, entry.leaf, head.type, data)

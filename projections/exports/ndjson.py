@@ -50,6 +50,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The data subject whose erasure would reach the body."""
     erased_by: int = 0
     """The position of the event that says that the body is erased."""
+    archived_by: int = 0
+    """The position of the event that says in which segment the body is."""
     withheld: bool = False
     """The journal has the body, and the copy was made without."""
 
@@ -98,6 +100,7 @@ def _line(entry: Entry, repeats_bodies: bool) -> Line:
             text,
             entry.body_at,
             erased_by=entry.erased_by,
+            archived_by=entry.archived_by,
             withheld=is_withheld,
         )
     if entry.body_at != entry.position and not repeats_bodies:

@@ -29,14 +29,17 @@ from ...journal.sqlite_reader import Reader
 from ..errors import GapError
 from .plan import SEALED, Bodies, Plan
 
-BodyState = Literal["none", "present", "erased", "withheld"]
+BodyState = Literal["none", "present", "erased", "archived", "withheld"]
 
 _PAGE: Final = 1000
-_COLUMNS: Final = "event.position, entry, leaf, body_at, {data}, by_position"
+_COLUMNS: Final = (
+    "event.position, entry, leaf, body_at, {data}, erasure.by_position, archive.by_position"
+)
 _READ: Final = {True: "salt, subject, data", False: "NULL, NULL, NULL"}
 _JOINED: Final = (
     "FROM event LEFT JOIN body ON body.position = body_at "
-    "LEFT JOIN erasure ON erasure.position = body_at"
+    "LEFT JOIN erasure ON erasure.position = body_at "
+    "LEFT JOIN archive ON archive.position = body_at"
 )
 _BY_POSITION: Final = (
     f"SELECT {_COLUMNS} {_JOINED} WHERE event.position > ? AND event.position <= ? "
@@ -96,6 +99,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     subject: str | None = None
     erased_by: int = 0
     """The position of the event that says so."""
+    archived_by: int = 0
+    """The position of the event that says in which segment the body is."""
 
     def facts(self) -> e.Facts:
         """Return the facts as a struct of the catalogue.
@@ -246,6 +251,7 @@ class Source:
         subject: str | None,
         body: bytes | None,
         erased_by: int | None,
+        archived_by: int | None,
     ) -> Entry:
         if leaf_hash(text) != leaf:
             raise _fault(position, "was changed: its leaf hash is another")
@@ -256,6 +262,8 @@ class Source:
             return Entry(position, text, leaf, head, body_at, "none")
         if erased_by:
             return Entry(position, text, leaf, head, body_at, "erased", erased_by=erased_by)
+        if archived_by:
+            return Entry(position, text, leaf, head, body_at, "archived", archived_by=archived_by)
         is_sealed = head.type.startswith(SEALED)
         if self._bodies == "none" or (is_sealed and self._bodies == "open"):
             return Entry(position, text, leaf, head, body_at, "withheld")

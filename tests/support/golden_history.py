@@ -36,6 +36,8 @@ class Step(NamedTuple):
     """The place in the history, from 1, of the event that is replayed; 0 for an original."""
     erases: int = 0
     """The place of the event whose body goes, 0 for none."""
+    archives: int = 0
+    """The place of the event whose body is in a segment from then on, 0 for none."""
 
 
 def history() -> list[Step]:
@@ -44,7 +46,8 @@ def history() -> list[Step]:
     first = next(n for n, step in enumerate(steps, 1) if step.stream == FAILED)
     kept = next(n for n, step in enumerate(steps, 1) if isinstance(step.facts, e.NodeSucceeded))
     steps += _resumed_run(kept, steps[kept - 1].facts)
-    steps += [*_asking_run(), *_waiting_run(), *_system(first)]
+    steps += _asking_run()
+    steps += [*_waiting_run(), *_system(first, archived=len(steps))]
     return steps
 
 
@@ -361,13 +364,15 @@ def _waiting_run() -> list[Step]:
     return [Step(WAITING, facts, body) for facts, body in steps]
 
 
-def _system(erased: int) -> list[Step]:
+def _system(erased: int, archived: int) -> list[Step]:
     rotated = e.KeyRotated(key_check="12" * 32, key_id="k2")
     restored = e.JournalRestored(from_size=40, generation=2, root="34" * 32)
     # The journal's own first event comes before the history.
     gone = e.PayloadErased(positions=str(erased + 1), reason="asked", target=FAILED)
+    sealed = e.SegmentArchived(digest="56" * 32, name="segment-000001", positions=str(archived + 1))
     return [
         Step(ids.SYS, rotated, b"b2eb315b0704039c29ecfdb0963c4a49"),
         Step(ids.SYS, gone, erases=erased),
         Step(ids.SYS, restored),
+        Step(ids.SYS, sealed, archives=archived),
     ]

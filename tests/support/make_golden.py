@@ -24,7 +24,8 @@ from tests.support.journal_kit import START_US, FakeClock, opened, raw
 _ENTRIES = "SELECT entry FROM event ORDER BY position"
 _BODIES = (
     "SELECT position, salt, data FROM body "
-    "WHERE position NOT IN (SELECT position FROM erasure) ORDER BY position"
+    "WHERE position NOT IN (SELECT position FROM erasure) "
+    "AND position NOT IN (SELECT position FROM archive) ORDER BY position"
 )
 
 
@@ -77,11 +78,14 @@ async def _play(directory: Path) -> None:
                     copied.payload,
                     copied.body_at,
                 )
-            meta = Metadata(tenant="acme", actor="a1" * 32, corr="request-1", cause=made[-1].id)
+            tenant = "" if step.archives else "acme"
+            meta = Metadata(tenant=tenant, actor="a1" * 32, corr="request-1", cause=made[-1].id)
             write = StreamWrite(step.stream, versions[step.stream], [new], meta)
             erased = [made[step.erases].position] if step.erases else []
+            archived = [made[step.archives].position] if step.archives else []
             versions[step.stream] += 1
-            made.extend((await journal.append(Commit([write], erased=erased))).events)
+            whole = Commit([write], erased=erased, archived=archived)
+            made.extend((await journal.append(whole)).events)
 
 
 def main() -> int:

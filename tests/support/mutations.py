@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import merkle, verifier
+from refold.journal.bundle import pack
 from refold.journal.checkpoint_keys import public_key, sign_note
 from refold.journal.envelope import leaf_hash
 from tests.support.evidence_kit import OTHER, Evidence, root_of
@@ -121,7 +122,7 @@ class BundleMutants:
     def draw(self, dice: Dice) -> bytes:
         """Return a changed bundle, now and then the bundle itself."""
         made = dice.choice(self.kinds)(dice)
-        return made if isinstance(made, bytes) else verifier.pack(self.files | made)
+        return made if isinstance(made, bytes) else pack(self.files | made)
 
     def _name(self, dice: Dice) -> str:
         return dice.choice((verifier.NOTE, EVIDENCE, PROOF))
@@ -187,7 +188,7 @@ class BundleMutants:
         )
         files = dict(self.files)
         text = files.pop(name) if dice.random() < 0.5 else files[name]
-        return verifier.pack(files | {other: text})
+        return pack(files | {other: text})
 
     def forged_prior_root(self, dice: Dice) -> Files:
         """Say that the bundle leads to another earlier checkpoint than it does."""

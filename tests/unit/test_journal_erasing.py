@@ -6,20 +6,30 @@ import asyncio
 import os
 import random
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from refold.journal import events as e
-from refold.journal import sqlite_file, sqlite_writer
+from refold.journal import sqlite_file, sqlite_writer, verifier
 from refold.journal.errors import CorruptStoreError, StoreFailedError
 from refold.journal.journal import Commit, NewEvent, StreamWrite
-from refold.journal.sqlite_file import empty_log, open_writer
+from refold.journal.sqlite_file import empty_log, open_reader, open_writer
+from refold.journal.sqlite_reader import Reader
 from refold.journal.sqlite_store import SqliteJournal
 from tests.support.journal_kit import META, NEW_IDS, commit, opened, raw, started, write
 
 EARLIER = """CREATE TRIGGER body_no_update BEFORE UPDATE ON body BEGIN
   SELECT RAISE(ABORT, 'journal: a body is written once');
+END"""
+FORMAT_2 = """CREATE TRIGGER body_no_update BEFORE UPDATE ON body BEGIN
+  SELECT RAISE(ABORT, 'journal: a body is written once')
+    WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position)
+      OR NEW.position IS NOT OLD.position
+      OR NEW.salt IS NOT zeroblob(32)
+      OR NEW.data IS NOT zeroblob(length(OLD.data))
+      OR NEW.subject IS NOT NULL;
 END"""
 
 
@@ -167,24 +177,34 @@ async def fill(directory: Path) -> None:
         await keep(journal, b"first")
 
 
-def test_a_file_of_format_1_learns_to_erase_and_keeps_everything(tmp_path: Path) -> None:
-    """The trigger that kept bodies from being overwritten is the only difference."""
+@pytest.mark.parametrize(("number", "trigger"), [(1, EARLIER), (2, FORMAT_2)])
+def test_a_file_of_an_earlier_format_learns_to_erase_and_to_archive(
+    tmp_path: Path, number: int, trigger: str
+) -> None:
+    """Everything in it stays; verifier and readers take it as it is, too."""
     asyncio.run(fill(tmp_path))
     with raw(tmp_path / "journal.db") as connection:
         connection.executescript(
-            f"DROP TRIGGER body_no_update; {EARLIER}; PRAGMA user_version = 1;"
+            f"DROP TRIGGER body_no_update; DROP TABLE archive; {trigger};"
+            f"PRAGMA user_version = {number};"
         )
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         before = connection.execute("SELECT * FROM event").fetchall()
+
+    with closing(open_reader(tmp_path / "journal.db")) as connection:
+        assert list(Reader(connection).bodies([2])) == [2]
+    assert verifier.verify(tmp_path / "journal.db")[0] == verifier.VALID
 
     async def main() -> None:
         async with opened(tmp_path) as journal:
             await erase(journal, 2)
             assert await journal.read_bodies([2]) == {}
+            assert await journal.read_segments([2]) == {}
 
     asyncio.run(main())
     with raw(tmp_path / "journal.db") as connection:
         assert connection.execute("SELECT * FROM event").fetchall()[: len(before)] == before
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 @pytest.mark.parametrize("instead", ["", EARLIER.replace("BEFORE UPDATE ON", "AFTER UPDATE ON")])

@@ -173,7 +173,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[JournalError], str]] = {
     "a newer format": (
         lambda file: flip(file, b"REFO", 60 - 68),
         ForeignStoreError,
-        r"has format \d+, this version reads formats up to 2$",
+        r"has format \d+, this version reads formats up to 3$",
     ),
     "a lost page": (
         lambda file: os.truncate(file, file.stat().st_size - 4096),

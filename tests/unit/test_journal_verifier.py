@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import merkle, verifier
-from refold.journal.bundle import Checkpointed, NoBundleError, make_bundle
+from refold.journal.bundle import Checkpointed, NoBundleError, make_bundle, pack
 from refold.journal.checkpoint_keys import public_key, sign_note
 from refold.journal.sqlite_file import open_reader
 from tests.support.evidence_kit import HOST, OTHER, RERUN, RUN, Evidence, cosigned, make_evidence
@@ -104,7 +104,7 @@ def test_a_witness_counts_if_it_is_known_and_signed(evidence: Evidence, tmp_path
     files = verifier.unpack(evidence.bundle)
     files[verifier.NOTE] = cosigned(evidence.note, WITNESS, KEY, 1_761_912_000)
     files[verifier.PUBLIC] += f"{witness}\n".encode()
-    seen = verifier.pack(files)
+    seen = pack(files)
     key = [evidence.public_key]
     assert judged(seen, tmp_path, key, [], [witness])[2] == 3
     assert judged(seen, tmp_path, key)[2] == 1
@@ -114,7 +114,7 @@ def test_a_witness_counts_if_it_is_known_and_signed(evidence: Evidence, tmp_path
     text = evidence.note.replace(b"\n17\n", b"\n16\n")
     moved = cosigned(text, WITNESS, KEY, 5)
     files[verifier.NOTE] = evidence.note + moved[len(text) :]
-    assert judged(verifier.pack(files), tmp_path, key, [], [witness])[0] == verifier.INVALID
+    assert judged(pack(files), tmp_path, key, [], [witness])[0] == verifier.INVALID
 
 
 @pytest.mark.parametrize("name", LONE)
@@ -187,7 +187,7 @@ def test_a_bundle_that_is_not_whole_or_not_sound_has_its_code(
     files = verifier.unpack(evidence.bundle)
     changed = change(files)
     assert changed != files
-    found = judged(verifier.pack(changed), tmp_path)
+    found = judged(pack(changed), tmp_path)
     assert found[0] == code, found[1]
     assert len(found[1].splitlines()) == 1
 
@@ -205,7 +205,7 @@ def test_a_bundle_that_was_made_without_something_is_incomplete(
     assert len(kept) < len(entries)
     files["evidence.txt"] = b"".join(kept.values())
     files["proof.txt"] = proof_for(evidence, sorted(kept))
-    assert judged(verifier.pack(files), tmp_path, [evidence.public_key])[0] == verifier.INCOMPLETE
+    assert judged(pack(files), tmp_path, [evidence.public_key])[0] == verifier.INCOMPLETE
 
 
 def read_frames(data: bytes) -> dict[int, bytes]:
