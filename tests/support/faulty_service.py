@@ -16,7 +16,7 @@ from refold.engine import decider
 from refold.engine.calls import Calls, PlannedCall
 from refold.engine.engine import Engine
 from refold.engine.transcript import Transcript
-from refold.http import feed_routes
+from refold.http import live
 from refold.journal import sqlite_store
 from refold.journal.events import ScheduleFired
 from refold.journal.journal import Appended, Commit, Metadata, NewEvent, StreamWrite
@@ -109,7 +109,7 @@ def forget_runs() -> None:
 
     patch(Engine, "recover", none)
     # So that the audit need not wait long for what never comes.
-    patch(feed_routes, "HEARTBEAT_S", 0.5)
+    patch(live, "HEARTBEAT_S", 0.5)
 
 
 def start_apart() -> None:

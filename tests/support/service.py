@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -138,6 +138,14 @@ class Service:
                 self.port = int(found[1])
                 serves.set()
         serves.set()
+
+    def files(self) -> dict[str, bytes]:
+        """Read every file of the data directory; one that is replaced meanwhile may be missing."""
+        found: dict[str, bytes] = {}
+        for path in sorted(self.data.rglob("*")):
+            with suppress(FileNotFoundError, IsADirectoryError):
+                found[str(path.relative_to(self.data))] = path.read_bytes()
+        return found
 
     def client(self, org: str = "acme", sub: str = "me", scope: str | None = None) -> Client:
         """Return a client with a token of its own (all scopes by default)."""
