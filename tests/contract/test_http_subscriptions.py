@@ -12,6 +12,7 @@ import pytest
 from tests.support.erasure_kit import erase
 from tests.support.http_kit import create, key, nothing_written, quick, refused, run
 from tests.support.listener import Listener, listening
+from tests.support.metrics_kit import scraped
 from tests.support.service import Client, Hit, Service, endpoint, running
 
 
@@ -219,5 +220,6 @@ def test_a_service_that_is_killed_again_and_again_tells_everything_in_order(
         ears.until_positions({at for own in expected.values() for at in own})
         assert {made: ears.first_of(made) for made in runs} == expected
         assert ears.is_signed
+        assert scraped(client).series("refold_subscriptions") == {("active",): 1}
         client.close()
         assert service.stop() == 0
