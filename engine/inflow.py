@@ -58,7 +58,7 @@ class Inflow:
 
     def has_more(self, position: int) -> bool:
         """Tell whether there may be anything wanted after a position."""
-        return position < self._since or bool(self._fresh)
+        return position < self._since or any(x.position > position for x in self._fresh[-1:])
 
     async def after(self, position: int) -> tuple[Sequence[Recorded], int]:
         """Return what is wanted of what follows on a position, and up to where that was looked."""

@@ -70,6 +70,29 @@ def test_a_long_history_is_told_from_its_beginning_and_can_be_left_at_any_time()
     run_virtually(scenario())
 
 
+def test_what_comes_while_the_past_is_read_comes_once_and_keeps_nobody_busy() -> None:
+    """It stands in what is read and in memory; on virtual time, a busy loop would never end."""
+
+    async def scenario() -> None:
+        ears = Ears()
+        async with told(ears) as service:
+            for _ in range(3):
+                await service.run()
+            read_all = service.journal.read_all
+
+            async def meanwhile(*args: Any) -> Any:
+                await service.run()
+                return await read_all(*args)
+
+            await service.subscribe()
+            service.journal.read_all = meanwhile  # type: ignore[method-assign,assignment]
+            await asyncio.sleep(HOUR)
+            service.journal.read_all = read_all  # type: ignore[method-assign]
+            assert sorted(ears.taken) == await service.positions()
+
+    run_virtually(scenario())
+
+
 def test_what_is_of_no_interest_is_passed_over_unread_and_noted_now_and_then() -> None:
     """Another tenant's events wake nobody, and after a start are not looked at again."""
 
