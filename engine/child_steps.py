@@ -85,7 +85,9 @@ class ChildSteps:
         await self._transcript.flush()
         if await self._take_result(node):
             return
-        if await self._family.cancel(self._state, node.child):
+        # Its end may have been on the way to the disk: then it is there by now.
+        is_cancelled = await self._family.cancel(self._state, node.child)
+        if is_cancelled and not await self._take_result(node):
             self._give_up(node)
 
     async def end(self, node: NodeState) -> bool:

@@ -2,8 +2,9 @@
 
 A data subject is the caller's name in its token (`sub`), under the tenant's key. Marked with it
 is what the person sent or asked for, and what names the person: the request of a run, the answer
-to a form and what came of it, a request to stop, and who made or deleted a workflow, a vault item
-or a grant. A run is the data of whoever gave its payload, with all that was made of it.
+to a form and what came of it, a request to stop, and who made or deleted a workflow, a vault item,
+a grant or a subscription. A run is the data of whoever gave its payload, with all that was made of
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from ..journal.envelope import Recorded
 from ..journal.journal import Journal
 from .copying import read_whole
 
-_DELETED = (e.WorkflowDeleted, e.VaultDeleted, e.AuthorizationDeleted)
+_DELETED = (
+    e.WorkflowDeleted,
+    e.VaultDeleted,
+    e.AuthorizationDeleted,
+    e.SubscriptionDeleted,
+)
 
 
 class Traces(msgspec.Struct, frozen=True):

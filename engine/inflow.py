@@ -28,46 +28,80 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Inflow:
-    """Finds what a subscriber wants; of its own tenant alone."""
+    """Finds what a subscriber wants; of its own tenant alone.
+
+    What is committed is kept in memory for the next look, and what there is no room for is read
+    back. So a subscriber is not woken by what it does not want, and still misses nothing.
+    """
 
     def __init__(self, journal: Journal, tenant: str, wanted: Wanted) -> None:
+        """`offer` must be called with all that is committed to the tenant from now on."""
         self._journal = journal
         self._tenant = tenant
         self._wanted = wanted
+        self._since = journal.head
+        """All that may be wanted and came after this position is in memory."""
         self._fresh: list[Recorded] = []
-        """What was committed since the last look, as long as there was room for it."""
         self._workflow_of: dict[str, str] = {}
 
-    def offer(self, events: Sequence[Recorded]) -> None:
-        """Keep what has just become durable for the next look."""
+    def offer(self, events: Sequence[Recorded]) -> bool:
+        """Keep what has just become durable; tell whether any of it may be wanted."""
+        wanted = [event for event in events if self._may_want(event)]
+        if not wanted:
+            return False
         if len(self._fresh) < PAGE:
-            self._fresh += events
+            self._fresh += wanted
+        else:
+            self._fresh.clear()
+            self._since = wanted[-1].position
+        return True
 
-    async def after(self, position: int) -> Sequence[Recorded]:
-        """Return what follows on a position, out of memory where it was kept."""
-        fresh, self._fresh = self._fresh, []
-        if fresh and fresh[0].position <= position + 1:
-            return [event for event in fresh if event.position > position]
-        return await self._journal.read_all(position, PAGE)
+    def has_more(self, position: int) -> bool:
+        """Tell whether there may be anything wanted after a position."""
+        return position < self._since or any(x.position > position for x in self._fresh[-1:])
 
-    async def between(self, stream: str, first: int, last: int) -> list[Recorded]:
-        """Return what is wanted of a stream from one position to another."""
+    async def after(self, position: int) -> tuple[Sequence[Recorded], int]:
+        """Return what is wanted of what follows on a position, and up to where that was looked."""
+        if position >= self._since:
+            fresh, self._fresh = self._fresh, []
+            self._since = reached = self._journal.head
+            found = [event for event in fresh if event.position > position]
+        else:
+            page = await self._journal.read_all(position, PAGE)
+            reached = page[-1].position
+            found = [event for event in page if self._may_want(event)]
+        if self._wanted.workflow:
+            found = [x for x in found if await self._workflow(x) == self._wanted.workflow]
+        return found, reached
+
+    async def between(
+        self, stream: str, version: int, first: int, last: int, limit: int
+    ) -> tuple[list[Recorded], int, bool]:
+        """Return what is wanted of a stream, of which some is, between two positions.
+
+        Only events after `version` are looked at. Returns at most `limit` events, the version of
+        the last one looked at, and whether that was all.
+        """
         found: list[Recorded] = []
-        version = 0
-        while events := await self._journal.read_stream(stream, version, PAGE):
-            version = events[-1].version
-            found += [x for x in events if first <= x.position <= last and await self.has(x)]
-        return found
+        while page := await self._journal.read_stream(stream, version, PAGE):
+            for event in page:
+                if event.position > last:
+                    return found, version, True
+                version = event.version
+                if event.position >= first and self._may_want(event):
+                    found.append(event)
+                    if len(found) == limit:
+                        return found, version, False
+        return found, version, True
 
-    async def has(self, event: Recorded) -> bool:
-        """Tell whether the subscriber is to be told of an event."""
-        if event.tenant != self._tenant or event.stream.startswith(PREFIX):
-            return False
-        if self._wanted.types and event.facts.type not in self._wanted.types:
-            return False
-        if not self._wanted.workflow:
-            return True
-        return self._wanted.workflow == await self._workflow(event)
+    def _may_want(self, event: Recorded) -> bool:
+        """Tell whether an event is wanted, its workflow apart."""
+        types = self._wanted.types
+        return (
+            event.tenant == self._tenant
+            and (not types or event.facts.type in types)
+            and not event.stream.startswith(PREFIX)
+        )
 
     async def _workflow(self, event: Recorded) -> str:
         """Return the workflow that an event belongs to, "" for none."""

@@ -126,7 +126,8 @@ class OutboundClient:
     """Sends requests through one bounded connection pool; make one for a service, close it once.
 
     `resolve` replaces the look-up of host names; what it returns is judged all the same. With
-    `redirects_max=0` nothing sent, such as a secret in a body, goes to any other address.
+    `redirects_max=0` nothing sent, such as a secret in a body, goes to any other address. An
+    answer with a larger body is refused, or cut off there with `cuts_responses`.
     """
 
     def __init__(
@@ -136,11 +137,13 @@ class OutboundClient:
         resolve: Resolve | None = None,
         max_response_bytes: int = RESPONSE_BYTES_MAX,
         redirects_max: int = REDIRECTS_MAX,
+        cuts_responses: bool = False,
     ) -> None:
         self._rules = rules or EgressRules()
         self._resolve = resolve or self._look_up
         self._max_response_bytes = max_response_bytes
         self._redirects_max = redirects_max
+        self._cuts_responses = cuts_responses
         self._session: ClientSession | None = None
         self._opening: asyncio.Lock = asyncio.Lock()
         self._dns_threads: ThreadPoolExecutor | None = None
@@ -248,6 +251,8 @@ class OutboundClient:
         while chunk := await content.readany():
             size += len(chunk)
             if size > self._max_response_bytes:
+                if self._cuts_responses:
+                    break
                 raise OutboundError(
                     "response_too_large",
                     f"The answer of host '{host}' is larger than {self._max_response_bytes} bytes.",

@@ -15,35 +15,29 @@ from __future__ import annotations
 import hmac
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Container, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
 
-from ..journal.envelope import Recorded
-from ..journal.journal import Body
-from ..projections.exports.cloud_events import cloud_event
-from ..projections.exports.plan import SEALED
 from .calls import Outbound
 from .outbound import OutboundError
 
 EVENTS_MAX: Final = 100
 """Most events in a batch."""
-BYTES_MAX: Final = 512 * 1024
-"""Most bytes of bodies in a batch, where one event has no more by itself."""
 TIMEOUT_SECONDS: Final = 30.0
 CONTENT_TYPE: Final = "application/cloudevents-batch+json; charset=utf-8"
 _SECRET_PREFIX: Final = "whsec_"
 _SECRET_BYTES: Final = 32
-_TEMPORARY: Final = frozenset({408, 425, 429})
+_TEMPORARY: Final = frozenset({408, 425, 429, 502, 503, 504})
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What a request came to."""
 
-    kind: Literal["taken", "refused", "unavailable", "gone"]
-    """Refused is the batch; unavailable is the subscriber, this time; gone it says it is."""
+    kind: Literal["taken", "refused", "failed", "unavailable", "gone"]
+    """Refused is the batch; failed has the batch or the subscriber, which can't be told from it;
+    unavailable is the subscriber, this time; gone it says it is."""
     code: str = ""
 
 
@@ -57,43 +51,6 @@ def signature(secret: str, id_: str, timestamp: int, body: bytes) -> str:
     key = b64decode(secret.removeprefix(_SECRET_PREFIX))
     signed = hmac.new(key, f"{id_}.{timestamp}.".encode() + body, sha256).digest()
     return f"v1,{b64encode(signed).decode()}"
-
-
-def batch_of(events: Sequence[Recorded], bodies: Mapping[int, Body]) -> int:
-    """Return how many of the first events make up a batch; one at least."""
-    size = 0
-    for count, event in enumerate(events[:EVENTS_MAX]):
-        body = bodies.get(event.body_at)
-        size += len(body.data) if body is not None else 0
-        if size > BYTES_MAX and count:
-            return count
-    return min(len(events), EVENTS_MAX)
-
-
-def write_batch(
-    journal_id: str,
-    events: Sequence[Recorded],
-    bodies: Mapping[int, Body],
-    archived: Container[int],
-    *,
-    with_bodies: bool,
-) -> bytes:
-    """Write a batch; a body that isn't sent is marked `withheld`, `archived` or `erased`."""
-    written = [
-        cloud_event(
-            journal_id,
-            event,
-            bodies.get(event.body_at) if with_bodies and not _is_sealed(event) else None,
-            is_withheld=event.body_at > 0 and (not with_bodies or _is_sealed(event)),
-            is_archived=event.body_at in archived,
-        )
-        for event in events
-    ]
-    return b"[" + b",".join(written) + b"]"
-
-
-def _is_sealed(event: Recorded) -> bool:
-    return event.facts.type.startswith(SEALED)
 
 
 class Subscriber:
@@ -125,6 +82,6 @@ class Subscriber:
         code = f"http_{status}"
         if status == 410:
             return Verdict("gone", code)
-        if status >= 500 or status in _TEMPORARY:
+        if status in _TEMPORARY:
             return Verdict("unavailable", code)
-        return Verdict("refused", code)
+        return Verdict("failed" if status >= 500 else "refused", code)

@@ -1,4 +1,4 @@
-"""Subscriptions: who is told of events, and the couriers that tell them.
+"""Subscriptions: who is told of events, as clients make, read, replay and delete them.
 
 A subscription is a stream `sub_…`; how far its subscriber has come stands in it, so that it is
 as safe as everything else. It belongs to one tenant, and another tenant's looks exactly like none.
@@ -7,23 +7,19 @@ as safe as everything else. It belongs to one tenant, and another tenant's looks
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from ..journal import events as e
 from ..journal.actors import Pseudonyms
 from ..journal.clock import Clock, IdSource
-from ..journal.envelope import Recorded
-from ..journal.errors import ConflictError, JournalError
-from ..journal.journal import Commit, Journal, NewEvent, RequestKey, StreamWrite
-from ..projections.errors import ProjectionError
+from ..journal.journal import Appended, Commit, Journal, NewEvent, RequestKey, StreamWrite
 from ..projections.subscriptions_projection import SubscriptionRow, first_row
 from .caller import Caller
 from .calls import Outbound
-from .courier import Courier
+from .couriers import Couriers, ListRows
 from .egress import EgressRules, OutboundError, parse_target
 from .errors import BusyError, InvalidError, NotFoundError, StateError
 from .inflow import PREFIX, Wanted
@@ -33,9 +29,7 @@ from .workflows import until_no_conflict
 
 PER_TENANT_MAX: Final = 50
 _ERASED: Final = "(erased)"
-_RESTART_SECONDS: Final = 5.0
 _encode = msgspec.json.Encoder().encode
-_log = logging.getLogger("refold.subscriptions")
 
 
 class SubscriptionBody(msgspec.Struct, frozen=True):
@@ -67,10 +61,16 @@ class Created(msgspec.Struct, frozen=True):
     """It is shown once: "" in a repeat."""
     is_repeated: bool
 
+    def __repr__(self) -> str:
+        """Say which one it is, and nothing of its secret."""
+        return f"Created({self.row.subscription_id})"
+
+    def __rich_repr__(self) -> Any:
+        """Keep rich from reading the fields past `__repr__`."""
+        yield self.row.subscription_id
+
 
 _decode_body = msgspec.json.Decoder(SubscriptionBody).decode
-ListRows = Callable[[str | None], Awaitable[list[SubscriptionRow]]]
-"""Lists the subscriptions of a tenant, or of all, as of now."""
 
 
 class Subscriptions:
@@ -89,20 +89,27 @@ class Subscriptions:
     ) -> None:
         """`outbound` must follow no redirect; `rules` are its rules."""
         self._journal = journal
-        self._clock = clock
         self._ids = ids
         self._pseudonyms = pseudonyms
         self._sealer = sealer
         self._outbound = outbound
         self._rules = rules
         self._rows = rows
-        self._couriers: dict[str, Courier] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._starting: asyncio.Task[None] | None = None
-        self._is_stopping = False
-        self._unsubscribe = journal.subscribe(self._tell)
+        self._creating = asyncio.Lock()
+        self._couriers = Couriers(journal, clock, ids, rows, self._open)
 
-    # What clients do
+    def start(self) -> None:
+        """Go on telling everybody, as soon as the views know who that is."""
+        self._couriers.start()
+
+    async def stop(self, seconds: float) -> None:
+        """Send nothing new, and give what is on the wire some seconds."""
+        await self._couriers.stop(seconds)
+
+    @property
+    def count(self) -> dict[str, int]:
+        """How many subscriptions there are, by how it goes with them (see `Couriers`)."""
+        return self._couriers.count
 
     async def list_all(self, tenant: str) -> list[SubscriptionRow]:
         """Return a tenant's subscriptions, oldest first."""
@@ -139,35 +146,32 @@ class Subscriptions:
             InvalidError: it could never be told anything, and why.
             StateError: `subscriptions_full`, the tenant has as many as it may have.
         """
-        self._check(wanted)
-        if len(await self._rows(caller.tenant)) >= PER_TENANT_MAX:
-            raise StateError(
-                "subscriptions_full", f"A tenant has at most {PER_TENANT_MAX} subscriptions."
+        # One at a time, so that what is counted is still so when the commit is made.
+        async with self._creating:
+            if request is not None and (earlier := await self._journal.requested(request)):
+                return _created(earlier, "")
+            self._check(wanted)
+            if len(await self._rows(caller.tenant)) >= PER_TENANT_MAX:
+                raise StateError(
+                    "subscriptions_full", f"A tenant has at most {PER_TENANT_MAX} subscriptions."
+                )
+            stream, secret = self._ids.new(PREFIX), new_secret()
+            position = self._journal.head if wanted.position is None else wanted.position
+            facts = e.SubscriptionDefined(
+                idempotency_digest=request.digest if request else "",
+                idempotency_key=request.key if request else "",
+                idempotency_scope=request.scope if request else "",
+                position=position,
+                types=" ".join(sorted(set(wanted.types))),
+                workflow=wanted.workflow,
             )
-        stream, secret = self._ids.new(PREFIX), new_secret()
-        position = self._journal.head if wanted.position is None else wanted.position
-        facts = e.SubscriptionDefined(
-            idempotency_digest=request.digest if request else "",
-            idempotency_key=request.key if request else "",
-            idempotency_scope=request.scope if request else "",
-            position=position,
-            types=" ".join(sorted(set(wanted.types))),
-            workflow=wanted.workflow,
-        )
-        sealed = self._sealer.seal(stream, secret)
-        body = SubscriptionBody(caller.subject, wanted.url, sealed, wanted.with_bodies)
-        event = NewEvent(self._ids.new(), facts, _encode(body))
-        meta = caller.metadata(self._pseudonyms)
-        appended = await self._journal.append(
-            Commit([StreamWrite(stream, 0, [event], meta)], request=request)
-        )
-        first = appended.events[0]
-        assert isinstance(first.facts, e.SubscriptionDefined), "what was appended"
-        row = first_row(first, first.facts)
-        if appended.repeated:
-            return Created(row, "", is_repeated=True)
-        await self._begin(row)
-        return Created(row, secret, is_repeated=False)
+            sealed = self._sealer.seal(stream, secret)
+            body = SubscriptionBody(caller.subject, wanted.url, sealed, wanted.with_bodies)
+            meta = caller.metadata(self._pseudonyms)
+            event = NewEvent(self._ids.new(), facts, _encode(body), meta.actor)
+            write = StreamWrite(stream, 0, [event], meta)
+            appended = await self._journal.append(Commit([write], request=request))
+            return _created(appended, secret)
 
     async def delete(self, caller: Caller, subscription_id: str) -> None:
         """End a subscription; what is on the wire may still arrive.
@@ -175,13 +179,11 @@ class Subscriptions:
         Raises:
             NotFoundError: there is none.
         """
-        await self.find(caller.tenant, subscription_id)
-        await self._end(subscription_id)
         body, meta = _encode({"by": caller.subject}), caller.metadata(self._pseudonyms)
 
         async def attempt() -> None:
             row = await self.find(caller.tenant, subscription_id)
-            event = NewEvent(self._ids.new(), e.SubscriptionDeleted(), body)
+            event = NewEvent(self._ids.new(), e.SubscriptionDeleted(), body, meta.actor)
             write = StreamWrite(subscription_id, row.version, [event], meta)
             await self._journal.append(Commit([write]))
 
@@ -195,14 +197,13 @@ class Subscriptions:
             BusyError: the service is stopping, or its disk refuses.
         """
         await self.find(caller.tenant, subscription_id)
-        courier = self._couriers.get(subscription_id)
-        if courier is None:
-            raise BusyError("The subscription is not being told anything now; try again later.")
-        body = _encode({"by": caller.subject})
+        meta, body = caller.metadata(self._pseudonyms), _encode({"by": caller.subject})
         try:
-            await courier.replay(caller.metadata(self._pseudonyms), body)
-        except ConflictError:
-            raise NotFoundError("subscription") from None
+            await self._couriers.replay(subscription_id, meta, body)
+        except BusyError:
+            # It may have been deleted meanwhile.
+            await self.find(caller.tenant, subscription_id)
+            raise
 
     def _check(self, wanted: NewSubscription) -> None:
         errors: dict[str, list[str]] = {}
@@ -213,7 +214,7 @@ class Subscriptions:
                 errors["url"] = [refusal]
         except OutboundError as error:
             errors["url"] = [error.message]
-        known = {facts.type for facts in e.CATALOGUE}
+        known = {facts.type for facts in e.CATALOGUE if not facts.type.startswith("subscription.")}
         for index, type_ in enumerate(wanted.types):
             if type_ not in known:
                 errors[f"types[{index}]"] = ["there is no such type of event"]
@@ -222,77 +223,18 @@ class Subscriptions:
         if errors:
             raise InvalidError("The subscription can't be made.", errors)
 
-    # The couriers
-
-    def start(self) -> None:
-        """Go on telling everybody, as soon as the views know who that is."""
-        self._starting = asyncio.create_task(self._start(), name="subscriptions")
-
-    async def _start(self) -> None:
-        while True:
-            try:
-                rows = await self._rows(None)
-            except ProjectionError as error:
-                _log.info("nobody is told of events yet: %s", error)
-                await asyncio.sleep(_RESTART_SECONDS)
-                continue
-            for row in rows:
-                await self._begin(row)
-            return
-
-    async def stop(self, seconds: float) -> None:
-        """Send nothing new, and give what is on the wire some seconds."""
-        self._is_stopping = True
-        self._unsubscribe()
-        if self._starting is not None:
-            self._starting.cancel()
-        for courier in self._couriers.values():
-            courier.stop()
-        tasks = list(self._tasks.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-    async def _begin(self, row: SubscriptionRow) -> None:
-        if self._is_stopping or row.subscription_id in self._couriers:
-            return
+    async def _open(self, row: SubscriptionRow) -> tuple[Subscriber, Wanted] | None:
+        """Return whom to tell of what, None where that was erased."""
         (body,) = await self.bodies([row])
         if not body.secret:
-            _log.warning("subscription %s is erased: nobody is told", row.subscription_id)
-            return
+            return None
         secret = self._sealer.open(row.subscription_id, body.secret)
         wanted = Wanted(frozenset(row.types), row.workflow, body.with_bodies)
-        subscriber = Subscriber(self._outbound, body.url, secret)
-        courier = Courier(self._journal, self._clock, self._ids, row, wanted, subscriber)
-        self._couriers[row.subscription_id] = courier
-        self._tasks[row.subscription_id] = asyncio.create_task(
-            self._run(row, courier), name=row.subscription_id
-        )
+        return Subscriber(self._outbound, body.url, secret), wanted
 
-    async def _run(self, row: SubscriptionRow, courier: Courier) -> None:
-        id_ = row.subscription_id
-        try:
-            await courier.run()
-        except JournalError as error:
-            _log.warning("subscription %s begins anew: %s", id_, error)
-            self._couriers.pop(id_, None)
-            await asyncio.sleep(_RESTART_SECONDS)
-            self._tasks.pop(id_, None)
-            await self._begin(await self.find(row.tenant, id_))
-        finally:
-            # Not where another courier has taken over.
-            if self._couriers.get(id_) is courier:
-                del self._couriers[id_], self._tasks[id_]
 
-    async def _end(self, subscription_id: str) -> None:
-        task = self._tasks.pop(subscription_id, None)
-        self._couriers.pop(subscription_id, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-
-    def _tell(self, events: Sequence[Recorded]) -> None:
-        for courier in self._couriers.values():
-            courier.offer(events)
+def _created(appended: Appended, secret: str) -> Created:
+    first = appended.events[0]
+    assert isinstance(first.facts, e.SubscriptionDefined), "what was appended"
+    repeated = appended.repeated
+    return Created(first_row(first, first.facts), "" if repeated else secret, is_repeated=repeated)

@@ -232,6 +232,16 @@ _JOURNAL: Final = (
         lambda app: app.journal.is_writable,
     ),
 )
+_SUBSCRIPTIONS: Final = (
+    Metric(
+        "refold_subscriptions",
+        "gauge",
+        ("status",),
+        "Subscriptions that are told of events, by status: `active`, `partly_parked`, `parked`; "
+        "`interrupted` are those that begin anew after a fault.",
+        lambda app: [((status,), n) for status, n in app.subscriptions.count.items()],
+    ),
+)
 _PROJECTIONS: Final = (
     Metric(
         "refold_projection_position",
@@ -274,6 +284,7 @@ METRICS: Final = (
     *_RUNS,
     *_CALLS,
     *_JOURNAL,
+    *_SUBSCRIPTIONS,
     *_PROJECTIONS,
 )
 """What is read in memory, on the event loop's thread."""

@@ -1,7 +1,8 @@
 """What a metric is: its name, kind, labels and words, and where its values are read.
 
 A label's value is one of a closed set that stands in the code: a route's template, a status, an
-origin, an event's type, a component, a code, a projection. No id, no tenant, no text of anybody.
+origin, an event's type, a component, a code, a projection, a status of a subscription. No id, no
+tenant, no text of anybody.
 """
 
 from __future__ import annotations

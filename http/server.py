@@ -120,8 +120,10 @@ async def _serve(
             await server.serve(sockets=[listening])
         finally:
             await app.scheduler.stop(settings.shutdown_seconds_max)
-            await app.engine.stop(settings.shutdown_seconds_max)
-            await app.subscriptions.stop(settings.shutdown_seconds_max)
+            # Side by side, so that a subscriber that does not answer costs no time of its own.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(app.engine.stop(settings.shutdown_seconds_max))
+                group.create_task(app.subscriptions.stop(settings.shutdown_seconds_max))
 
 
 def _authenticator(settings: Settings) -> tuple[Authenticator, bool]:

@@ -21,7 +21,7 @@ from .settings import Settings
 from .vault_parts import VaultParts
 
 _ANSWER_BYTES_MAX = 64 * 1024
-"""What a subscriber answers is not looked at, and more of it is not read."""
+"""What a subscriber answers beside its status is not looked at, and more of it is not read."""
 
 
 @asynccontextmanager
@@ -45,7 +45,9 @@ async def open_subscriptions(
         return [subscription_row(row) for row in found]
 
     rules = EgressRules.parse(",".join(settings.egress_allow))
-    client = OutboundClient(rules, redirects_max=0, max_response_bytes=_ANSWER_BYTES_MAX)
+    client = OutboundClient(
+        rules, redirects_max=0, max_response_bytes=_ANSWER_BYTES_MAX, cuts_responses=True
+    )
     made = Subscriptions(
         journal, clock, ids, secrets.pseudonyms, secrets.sealer, client, rules, rows
     )

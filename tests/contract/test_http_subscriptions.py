@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.erasure_kit import erase
 from tests.support.http_kit import create, key, nothing_written, quick, refused, run
 from tests.support.listener import Listener, listening
-from tests.support.service import Client, Service, running
+from tests.support.metrics_kit import scraped
+from tests.support.service import Client, Hit, Service, endpoint, running
 
 
 def _subscribe(client: Client, ears: Listener, **wanted: Any) -> dict[str, Any]:
@@ -140,6 +144,63 @@ def test_only_an_administrator_sends_events_away(api: Service, org: str) -> None
     reader.close()
 
 
+def test_a_person_who_is_erased_is_named_by_a_subscription_only_while_it_lives(
+    api: Service, client: Client, org: str
+) -> None:
+    """Then it goes on telling; once it is deleted, nobody is named by it any more."""
+    with listening() as ears, closing(api.client(org, sub="ada")) as ada:
+        path = f"/subscriptions/{_subscribe(ada, ears)['id']}"
+        assert ada.post(f"{path}/replay").status == 202
+        answered = erase(client, subject="ada")
+        assert (answered["erased"], len(answered["kept"])) == (0, 1)
+        assert len(answered["kept"][0]["positions"]) == 2
+        made = run(client, create(client, quick()))
+        ears.until_positions(set(_positions(client, made["id"])))
+        assert client.get(path).json["url"] == ears.url
+        ada.call("DELETE", path)
+        answered = erase(client, subject="ada")
+        assert (answered["erased"], answered["kept"]) == (3, [])
+
+
+def test_what_a_subscriber_says_beside_its_status_is_not_looked_at(client: Client) -> None:
+    """However much it is."""
+    asked: list[Hit] = []
+
+    def answer(hit: Hit) -> tuple[int, str]:
+        asked.append(hit)
+        return 200, "x" * 1_000_000
+
+    with endpoint(answer) as chatty:
+        made = client.post("/subscriptions", {"url": chatty.url, "types": ["run.completed"]}).json
+        workflow = create(client, quick())
+        first = _positions(client, run(client, workflow)["id"])[-1]
+        while client.get(f"/subscriptions/{made['id']}").json["position"] < first:
+            run(client, workflow)
+        assert len({hit.headers["webhook-id"] for hit in asked}) == len(asked)
+
+
+def test_a_subscriber_that_never_answers_holds_up_no_stop_for_longer_than_it_may(
+    tmp_path: Path,
+) -> None:
+    """Nor anything else; what it did not take is sent again after the start."""
+    with listening() as ears, running(tmp_path / "data", SHUTDOWN_SECONDS_MAX="2") as service:
+        ears.pause()
+        client = service.client()
+        _subscribe(client, ears)
+        made = run(client, create(client, quick()))["id"]
+        ears.until_asked()
+        expected = _positions(client, made)
+        client.close()
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 6
+        assert not any("Traceback" in line or "unexpected" in line for line in service.log)
+        ears.resume()
+        service.start()
+        ears.until_positions(set(expected))
+        assert ears.first_of(made) == expected
+
+
 def test_a_service_that_is_killed_again_and_again_tells_everything_in_order(
     tmp_path: Path,
 ) -> None:
@@ -159,5 +220,6 @@ def test_a_service_that_is_killed_again_and_again_tells_everything_in_order(
         ears.until_positions({at for own in expected.values() for at in own})
         assert {made: ears.first_of(made) for made in runs} == expected
         assert ears.is_signed
+        assert scraped(client).series("refold_subscriptions") == {("active",): 1}
         client.close()
         assert service.stop() == 0

@@ -25,10 +25,27 @@ class Listener:
         """The events of the batches that were taken, in the order in which they came."""
         self.is_signed = True
         self._heard = threading.Condition()
+        self._asked = threading.Event()
+        self._may_answer = threading.Event()
+        self._may_answer.set()
+
+    def pause(self) -> None:
+        """Answer nothing until `resume`."""
+        self._may_answer.clear()
+
+    def resume(self) -> None:
+        """Answer again, also what was asked meanwhile."""
+        self._may_answer.set()
+
+    def until_asked(self) -> None:
+        """Wait until something was asked."""
+        assert self._asked.wait(WAIT_SECONDS_MAX)
 
     def answer(self, hit: Hit) -> tuple[int, Any]:
         """Take one batch."""
         events = json.loads(hit.body)
+        self._asked.set()
+        self._may_answer.wait(WAIT_SECONDS_MAX)
         stamp, id_ = int(hit.headers["webhook-timestamp"]), hit.headers["webhook-id"]
         with self._heard:
             if self.secret:

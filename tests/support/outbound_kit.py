@@ -58,9 +58,16 @@ async def client_of(
     rules: EgressRules = LOOPBACK,
     resolve: Resolve | None = None,
     max_response_bytes: int = RESPONSE_BYTES_MAX,
+    *,
+    cuts_responses: bool = False,
 ) -> AsyncGenerator[OutboundClient]:
     """Give a client and close it."""
-    client = OutboundClient(rules, resolve=resolve, max_response_bytes=max_response_bytes)
+    client = OutboundClient(
+        rules,
+        resolve=resolve,
+        max_response_bytes=max_response_bytes,
+        cuts_responses=cuts_responses,
+    )
     try:
         yield client
     finally:

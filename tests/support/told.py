@@ -80,13 +80,15 @@ class Ears:
         self.on_wire += 1
         self.most_on_wire = max(self.on_wire, self.most_on_wire)
         try:
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(self.seconds / 2)
+            events = json.loads(body or b"[]")
+            good = signature(self.secret, id_, int(named["webhook-timestamp"]), body or b"")
+            status = self.judge(events)
+            self.sent.append(Sent(at, events, named["webhook-signature"] == good, status))
+            # The answer is on its way, and a crash meanwhile leaves it unheard.
+            await asyncio.sleep(self.seconds / 2)
         finally:
             self.on_wire -= 1
-        events = json.loads(body or b"[]")
-        good = signature(self.secret, id_, int(named["webhook-timestamp"]), body or b"")
-        status = self.judge(events)
-        self.sent.append(Sent(at, events, named["webhook-signature"] == good, status))
         if isinstance(status, str):
             raise OutboundError(status, "No answer came.")
         return OutboundResponse(status, "", {}, b"")
@@ -109,6 +111,8 @@ class Told:
         self.journal: SimulatedJournal = (
             since.journal if since else SimulatedJournal(self.clock, random, 0)
         )
+        self.view_faults: list[Exception] = []
+        """What the next looks at the views raise."""
         self.ids: SeededIds = since.ids if since else SeededIds(self.clock, random)
         self.subscriptions = Subscriptions(
             self.journal,
@@ -121,7 +125,16 @@ class Told:
             self._rows,
         )
 
+    async def kill(self) -> None:
+        """End everything as a crash would: nothing more is noted."""
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("sub_"):
+                task.cancel()
+        await self.subscriptions.stop(0)
+
     async def _rows(self, tenant: str | None) -> list[SubscriptionRow]:
+        if self.view_faults:
+            raise self.view_faults.pop(0)
         events = await self.journal.read_all(0, 100_000)
         with generation_of(SubscriptionsProjection(), events) as connection:
             rows = [subscription_row(row) for row in connection.execute(LIVE_SUBSCRIPTIONS)]
@@ -146,12 +159,14 @@ class Told:
             await self.journal.append(commit)
         return run
 
-    async def note(self, stream: str, version: int) -> None:
-        """Add one event to a run's stream."""
+    async def note(
+        self, stream: str, version: int, count: int = 1, tenant: str = "acme", body: bytes = b"{}"
+    ) -> None:
+        """Add events to a run's stream, in one commit."""
         facts = e.RunCancelRequested(code="cancelled")
-        event = NewEvent(self.ids.new(), facts, b'{"by":"ada"}')
-        meta = Metadata("acme", "", "request-1")
-        await self.journal.append(Commit([StreamWrite(stream, version, [event], meta)]))
+        events = [NewEvent(self.ids.new(), facts, body) for _ in range(count)]
+        meta = Metadata(tenant, "", "request-1")
+        await self.journal.append(Commit([StreamWrite(stream, version, events, meta)]))
 
     async def positions(self, stream: str = "", tenant: str = "acme") -> list[int]:
         """Return where a tenant's events stand, subscriptions apart."""

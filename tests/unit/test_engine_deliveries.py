@@ -211,7 +211,7 @@ def test_a_restart_at_any_moment_loses_nothing_and_keeps_the_order() -> None:
                 refusing.add(runs[-1])
             await asyncio.sleep(0.13 * (turn % 7))
             if turn % 5 == 4:
-                await service.subscriptions.stop(0)
+                await service.kill()
             elif turn % 5 == 2:
                 await service.subscriptions.stop(10)
             if turn % 5 in (2, 4):
@@ -346,7 +346,7 @@ def test_what_is_parked_and_what_is_owed_survive_a_kill() -> None:
         other = await service.run()
         await asyncio.sleep(60)
         assert (await service.row(subscription)).position >= (await service.positions(other))[-1]
-        await service.subscriptions.stop(0)
+        await service.kill()
         service = Told(ears, since=service)
         service.subscriptions.start()
         tried = len(ears.sent)
@@ -355,8 +355,8 @@ def test_what_is_parked_and_what_is_owed_survive_a_kill() -> None:
         assert len(ears.sent) == tried
         bad.clear()
         await service.subscriptions.replay(ADA, subscription)
-        await asyncio.sleep(1)
-        await service.subscriptions.stop(0)
+        await asyncio.sleep(0.5)
+        await service.kill()
         assert ears.taken == await service.positions(other)
         service = Told(ears, since=service)
         service.subscriptions.start()

@@ -44,6 +44,22 @@ def test_a_body_is_bounded_after_decompression() -> None:
     asyncio.run(scenario())
 
 
+def test_a_body_that_nobody_wants_can_be_cut_off_instead() -> None:
+    """The status counts, whatever comes with it."""
+
+    async def handle(request: web.Request) -> web.Response:
+        del request
+        return web.Response(status=202, body=bytes(1 << 20))
+
+    async def scenario() -> None:
+        made = client_of(max_response_bytes=1000, cuts_responses=True)
+        async with serving(handle) as origin, made as client:
+            answer = await get(client, origin)
+            assert (answer.status, len(answer.body) <= 1000) == (202, True)
+
+    asyncio.run(scenario())
+
+
 def test_a_body_without_a_length_is_bounded_too() -> None:
     """A server that never stops sending is cut off."""
 

@@ -195,6 +195,24 @@ def test_who_was_first_is_told_by_the_journals_times(seconds: float, code: str) 
     run_virtually(scenario())
 
 
+@pytest.mark.parametrize("tenths", range(24, 44, 2))
+def test_an_end_that_is_on_its_way_to_the_disk_counts_by_its_time(tenths: int) -> None:
+    """Although nobody could see it when the step's time was over."""
+
+    async def scenario() -> None:
+        sim = Simulated(commit_seconds=0.5)
+        sim.journal.is_stamped_first = True
+        workflow = await child_of(sim, sleep("s", 1))
+        step = node("c", "trigger_workflow", workflow_id=workflow, timeout=tenths / 10)
+        state = await sim.ended(await started(sim, step))
+        (child,) = await children_in(sim, state.run_id)
+        deadline = state.nodes["c"].started_at + tenths * SECOND_US // 10
+        assert (state.status == "completed") == (child.ended_at < deadline)
+        await sim.close()
+
+    run_virtually(scenario())
+
+
 def _child(state: RunState) -> str:
     return state.nodes["c"].child if "c" in state.nodes else ""
 
