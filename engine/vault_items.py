@@ -175,11 +175,13 @@ class VaultItems:
         positions = [at for state in wanted.values() for at in (state.body_at, state.key_at) if at]
         bodies = await self._journal.read_bodies(positions)
         known.secrets = None
-        for item_id, state in sorted(wanted.items(), key=_by_creation):
+        for item_id, state in sorted(wanted.items(), key=lambda entry: _age(entry[1])):
             # One that has changed since stays stale: its newer bodies are still to be read.
             if known.states.get(item_id) is state:
                 known.stale.discard(item_id)
                 known.take(item_id, state, bodies)
+        # One that changed while the others were read comes after them, and is no younger for it.
+        known.items = dict(sorted(known.items.items(), key=lambda entry: _age(entry[1].state)))
 
     def _follow(self, events: Sequence[Recorded]) -> None:
         for event in events:
@@ -189,5 +191,5 @@ class VaultItems:
                     known.follow(event)
 
 
-def _by_creation(entry: tuple[str, VaultItem]) -> int:
-    return entry[1].created_position
+def _age(state: VaultItem) -> int:
+    return state.created_position

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -10,7 +12,8 @@ from refold.engine.errors import InvalidError, NotFoundError, StateError
 from refold.engine.secret_source import SecretSource, TenantSecrets
 from refold.engine.vault import ItemChange
 from refold.journal import events as e
-from refold.journal.journal import RequestKey
+from refold.journal.journal import Body, RequestKey
+from refold.journal.memory_store import MemoryJournal
 from tests.support.journal_kit import START_US, FakeClock
 from tests.support.vault_kit import CALLER, HOUR_US, OTHER, VaultRoom, play, vault_room
 
@@ -296,3 +299,35 @@ def test_a_repeated_call_is_answered_with_the_item_as_it_was_made() -> None:
         assert await room.vault.items("acme") == []
 
     play(scenario)
+
+
+class _ChangedWhileRead(MemoryJournal):
+    """A journal in which something happens while bodies are read for the first time."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def read_bodies(self, positions: Sequence[int]) -> dict[int, Body]:
+        """Read, and let it happen before the answer is there."""
+        found = await super().read_bodies(positions)
+        happening, self.meanwhile = self.meanwhile, None
+        if happening is not None:
+            await happening()
+        return found
+
+
+def test_an_item_that_changes_while_the_list_is_read_keeps_its_place() -> None:
+    """The oldest comes first, whichever was read last."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        journal = _ChangedWhileRead("vault-tests", clock, lambda: os.urandom(32))
+        room = await vault_room(journal, clock)
+        items = [(await room.made(f"item-{number}")).item for number in range(4)]
+        started = await vault_room(journal, clock)
+        change = ItemChange(expires_at=START_US + HOUR_US)
+        journal.meanwhile = lambda: room.vault.change(CALLER, items[1].id, change)
+        listed = await started.vault.items("acme")
+        assert [item.name for item in listed] == [f"item-{number}" for number in range(4)]
+        assert listed[1].expires_at == START_US + HOUR_US
+
+    asyncio.run(main())
