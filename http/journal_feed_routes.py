@@ -83,10 +83,10 @@ async def _choice(app: App, call: Call) -> Choice:
 def _position(app: App, call: Call) -> int:
     """Return the position to go on after; a feed that connects again says it in a header."""
     seen, after = call.header(b"last-event-id"), call.number("after")
-    if seen:
+    if seen is not None:
         after = whole_number(seen, "Last-Event-ID")
     if after > app.journal.head:
-        name = "Last-Event-ID" if seen else "after"
+        name = "after" if seen is None else "Last-Event-ID"
         raise parameter_invalid(name, "is a position that the journal has not reached")
     return after
 

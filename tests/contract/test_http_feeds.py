@@ -164,9 +164,12 @@ def test_a_bad_choice_is_refused_by_name(client: Client, query: str, field: str)
         assert list(refused(reply, 422, "parameter_invalid")) == [field]
 
 
-def test_a_position_in_the_future_is_refused_to_a_feed_that_comes_back(client: Client) -> None:
-    """It is of another journal, or of one that was cut: to wait for it would lose events."""
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": "99999999"}
+@pytest.mark.parametrize("seen", ["99999999", "", "x", "-1", "1.5"])
+def test_a_position_that_can_not_be_is_refused_to_a_feed_that_comes_back(
+    client: Client, seen: str
+) -> None:
+    """One to come is of another journal, or of one that was cut: waiting would lose events."""
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": seen}
     reply = client.call("GET", "/journal/entries", headers=headers)
     assert list(refused(reply, 422, "parameter_invalid")) == ["Last-Event-ID"]
 
