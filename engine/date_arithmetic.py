@@ -95,9 +95,9 @@ def start_of(moment: datetime, period: Period, zone: tzinfo) -> datetime:
     local = in_zone(moment, zone)
     if period in ("second", "minute", "hour"):
         # The clock time itself says which of two equal hours it is.
-        cleared = {"second": 0, "minute": 1, "hour": 2}[period]
-        names = ("microsecond", "second", "minute")[: cleared + 1]
-        return in_zone(local.replace(**dict.fromkeys(names, 0)), zone)  # type: ignore[arg-type]
+        second = local.second if period == "second" else 0
+        minute = 0 if period == "hour" else local.minute
+        return in_zone(local.replace(minute=minute, second=second, microsecond=0), zone)
     return _at(_first_day(local, period), zone)
 
 

@@ -137,6 +137,7 @@ def guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             _check_size(result)
         return result
 
+    # How python-liquid asks a filter whether it wants the context: an attribute of the function.
     guarded.with_context = True  # type: ignore[attr-defined]
     return guarded
 

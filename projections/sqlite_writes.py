@@ -12,6 +12,7 @@ from .sqlite_errors import code_of
 
 BUSY_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.001
+"""How often the write lock is tried: there is nothing to be woken by when it is given up."""
 
 
 @contextmanager

@@ -55,7 +55,7 @@ from .worker_state import GROWING, LIVE, WorkerState
 EXIT_STOPPED: Final = 3
 EXIT_AGAIN: Final = 4
 POLL_SECONDS: Final = 0.02
-"""How often the journal is asked for news while there are none."""
+"""How often the journal is asked for news: a process of its own hears of none by itself."""
 
 
 def main(arguments: Sequence[str]) -> int:

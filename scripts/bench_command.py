@@ -50,6 +50,7 @@ def bench(
     with sink() as sink_port:
         pure, calling = _workflows(sink_port)
         with service() as target:
+            # What a start leaves to be done in the background is done by then.
             time.sleep(1)
             memory["idle"] = target.rss_mb()
             rows.append(_measure(target, "5 pure nodes", pure, seconds))
@@ -141,6 +142,7 @@ def _memory_with(workflow: dict[str, Any], runs: int) -> dict[str, float]:
         with service(REFOLD_DATA=directory) as target:
             target.wait_ready()
             target.call("GET", f"/workflows/{made}/executions")
+            # As above, so that both figures are of a service at rest.
             time.sleep(1)
             return {
                 "stored_runs": stored,

@@ -107,13 +107,14 @@ def _wrk(wrk: str, port: int, path: str, token: str, seconds: int, clients: int)
             text=True,
             check=True,
         ).stdout
-    answers, took = re.search(r"(\d+) requests in ([\d.]+)s", said).groups()  # type: ignore[union-attr]
+    answered = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    assert answered is not None, "wrk prints how many requests were answered"
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     return Load(
         "wrk",
-        int(answers),
+        int(answered[1]),
         int(refused[1]) if refused else 0,
-        float(took),
+        float(answered[2]),
         _milliseconds(said, "50%"),
         _milliseconds(said, "99%"),
         0.0,

@@ -54,6 +54,7 @@ def main(url: str, file: str) -> None:
         except OSError as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 429:
                 sys.exit(error.read().decode())
+        # The service is away, or has closed the feed: it is not asked again at once.
         time.sleep(1)
 
 

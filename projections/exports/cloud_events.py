@@ -88,7 +88,10 @@ def chunks(source: Source, cursor: int | str | None) -> Iterator[Chunk]:
 
 
 def attribute(text: str) -> str:
-    """Return a text that may stand in an attribute: what may not is written as `\\uXXXX`."""
+    """Return a text that may stand in an attribute: what may not is written as its code.
+
+    That is a backslash, `u` and the hexadecimal digits of the code point, four at least.
+    """
     return _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

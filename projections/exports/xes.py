@@ -102,7 +102,10 @@ def chunks(source: Source, cursor: int | str | None) -> Iterator[Chunk]:
 
 
 def quoted(text: str) -> str:
-    """Return a text for an attribute of XML; what XML can't hold is written as `\\uXXXX`."""
+    """Return a text for an attribute of XML; what XML can't hold is written as its code.
+
+    That is a backslash, `u` and the hexadecimal digits of the code point, four at least.
+    """
     text = _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.example_kit import FILES, FOLDER, IDS, PLACEHOLDER, Stage, staged
+from tests.support.example_kit import EXAMPLE_ADDRESS, FILES, FOLDER, IDS, Stage, staged
 from tests.support.http_kit import followed
 from tests.support.service import Client, token
 
@@ -43,11 +43,11 @@ def test_the_page_lists_each_example_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_example_calls_placeholders_only(name: str) -> None:
+def test_an_example_names_addresses_for_examples_only(name: str) -> None:
     """Nobody's real address, no real id, nothing of this machine, and a line about what it is."""
     text = (FOLDER / f"{name}.json").read_text("utf-8")
     definition = json.loads(text)
-    assert re.sub(PLACEHOLDER, "", text).count("://") == 0
+    assert re.sub(EXAMPLE_ADDRESS, "", text).count("://") == 0
     assert set(re.findall(r"@[\w.]+\w", text)) <= {"@company.example"}
     found = set(re.findall(r"\b(?:fl|auth|vlt|whsec|wfk)_[0-9a-z]{20,}\b", text))
     assert found == set(IDS.findall(text))

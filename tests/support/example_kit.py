@@ -20,7 +20,7 @@ from .smtp_server import Box, smtp_thread
 
 FOLDER = Path(__file__).parents[2] / "engine" / "examples"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
-PLACEHOLDER = re.compile(r"https://([a-z]+)\.example")
+EXAMPLE_ADDRESS = re.compile(r"https://([a-z]+)\.example")
 IDS = re.compile(r"\b(?:fl|auth)_0[0-9a-z]{25}\b")
 """Ids that stand for what the reader has yet to make."""
 
@@ -129,7 +129,7 @@ def example(name: str, url: str, **ids: str) -> dict[str, Any]:
     `ids` are what takes the place of the ids that end so, such as `account="fl_…"`, and of the
     authorization as `auth`.
     """
-    text = PLACEHOLDER.sub(rf"{url}/\1", (FOLDER / f"{name}.json").read_text("utf-8"))
+    text = EXAMPLE_ADDRESS.sub(rf"{url}/\1", (FOLDER / f"{name}.json").read_text("utf-8"))
     for end, id_ in ids.items():
         stands_for = r"\bauth_0+\b" if end == "auth" else rf"\bfl_0+{end}\b"
         text, count = re.subn(stands_for, id_, text)
