@@ -18,7 +18,7 @@ from ..projections.errors import ProjectionError
 
 _COMMANDS = {
     "serve": "refold.scripts.serve_command:serve",
-    "bench": "refold.scripts.bench_command:bench",
+    "bench": "refold.scripts.bench.command:bench",
     "token": "refold.scripts.token_command:token",
     "demo": "refold.scripts.demo_command:demo",
     "replay": "refold.scripts.replay_command:replay",

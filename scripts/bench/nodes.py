@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
-from .bench_service import Target, machine, service
+from .service import Target, machine, service
+from .workflows import chain, text
 
 ITEMS: Final = 1000
 GRAPH_NODES: Final = 500
@@ -38,7 +38,6 @@ def bench_nodes(*, as_json: bool) -> int:
     figures: list[Figure] = []
     for measure in (_iterator, _graph, _sleepers, _schedules):
         with service(REFOLD_MAX_ACTIVE_RUNS="1000") as target:
-            target.wait_ready()
             figures += measure(target)
     if as_json:
         shown = {"figures": msgspec.to_builtins(figures), "machine": machine()}
@@ -49,7 +48,7 @@ def bench_nodes(*, as_json: bool) -> int:
 
 
 def _iterator(target: Target) -> list[Figure]:
-    body = {"id": "x", "type": "a", "data": _text({"n": "{{ item }}", "i": "{{ index }}"})}
+    body = {"id": "x", "type": "a", "data": text({"n": "{{ item }}", "i": "{{ index }}"})}
     data = {"componentId": "iterator", "items": "{{ trigger.items }}", "nodes": [body]}
     workflow = _define(target, [("it", data)])
     _execute(target, workflow, {"items": [1]})
@@ -63,7 +62,7 @@ def _iterator(target: Target) -> list[Figure]:
 
 
 def _graph(target: Target) -> list[Figure]:
-    steps = [(f"n{i}", _text("{{ trigger.user }}")) for i in range(GRAPH_NODES - 1)]
+    steps = [(f"n{i}", text("{{ trigger.user }}")) for i in range(GRAPH_NODES - 1)]
     workflow = _define(target, steps)
     starts = [_first_start_ms(_execute(target, workflow, {})) for _ in range(REPEATS)]
     # The first run of a version reads and compiles it.
@@ -102,7 +101,7 @@ def _schedules(target: Target) -> list[Figure]:
     schedule = {"schedule_type": "interval", "schedule_value": "1 hour"}
     trigger = "schedule_trigger"
     for _ in range(SCHEDULES):
-        _define(target, [("x", _text("x"))], trigger, **schedule)
+        _define(target, [("x", text("x"))], trigger, **schedule)
     time.sleep(2)
     return [Figure(f"{SCHEDULES:,} schedules waiting, of a core", _share_of_core(target), "%", 1)]
 
@@ -114,21 +113,14 @@ def _share_of_core(target: Target) -> float:
     return 100 * (target.cpu_s() - before) / (time.monotonic() - began)
 
 
-def _text(template: Any) -> dict[str, Any]:
-    return {"componentId": "text_transform", "template": template}
-
-
 def _define(
     target: Target,
     steps: list[tuple[str, dict[str, Any]]],
     trigger: str = "manual_trigger",
     **fields: str,
 ) -> str:
-    nodes = [{"id": "start", "type": "trigger", "data": {"componentId": trigger}}]
-    nodes += [{"id": name, "type": "action", "data": data} for name, data in steps]
-    edges = [{"id": b["id"], "source": a["id"], "target": b["id"]} for a, b in pairwise(nodes)]
-    text = {"name": "bench", "nodes": nodes, "edges": edges, **fields}
-    return str(target.call("POST", "/workflows", text)["id"])
+    made = chain("bench", steps, trigger, **fields)
+    return str(target.call("POST", "/workflows", made)["id"])
 
 
 def _execute(target: Target, workflow: str, context: dict[str, Any]) -> dict[str, Any]:

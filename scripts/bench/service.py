@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from .clients import Request
+
 READY_SECONDS_MAX = 60
 
 
@@ -29,6 +31,15 @@ class Target(msgspec.Struct):
     process: subprocess.Popen[str]
     port: int
     token: str
+    data: Path
+    ready_s: float = 0
+    """From the start of the process to the first answer that it is ready."""
+
+    def request(self, method: str, path: str, body: Any = None, **more: str) -> Request:
+        """Return what clients of a load send."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        text = "" if body is None else json.dumps(body)
+        return Request(method, path, text, headers | more)
 
     def call(self, method: str, path: str, body: Any = None, **more: str) -> Any:
         """Send one request with `more` headers and return the answer's JSON."""
@@ -45,10 +56,35 @@ class Target(msgspec.Struct):
             raise OSError(f"{method} {path} answered {answer.status}: {content[:300]!r}")
         return json.loads(content)
 
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric's samples."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/metrics", None, {"Authorization": f"Bearer {self.token}"})
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        found = [line for line in lines if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+    def completed(self, workflow_id: str) -> int:
+        """Return how many completed runs of a workflow the views show, once they have caught up."""
+        path = f"/workflows/{workflow_id}/executions?status=completed&per_page=1"
+        return int(self.call("GET", path)["meta"]["total"])
+
+    def drained(self, workflow_id: str, runs: int) -> None:
+        """Return once so many runs of a workflow are completed.
+
+        Raises:
+            OSError: some were not within a minute.
+        """
+        until = time.monotonic() + READY_SECONDS_MAX
+        while (found := self.completed(workflow_id)) < runs:
+            if time.monotonic() > until:
+                raise OSError(f"of {runs} accepted runs {found} are completed")
+            time.sleep(0.02)
+
     def cpu_s(self) -> float:
         """Return the CPU time that the process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.process.pid)
 
     def rss_mb(self) -> float:
         """Return the resident memory of the process."""
@@ -67,11 +103,18 @@ class Target(msgspec.Struct):
         raise OSError("the service did not become ready")
 
 
+def cpu_of(pid: int) -> float:
+    """Return the CPU time in seconds that all threads of a process have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def service(**environ: str) -> Generator[Target, None, None]:
     """Serve a new data directory, or the one that `environ` names, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="refold-bench-") as directory:
         secret = secrets.token_hex(32)
+        began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "refold.scripts.cli", "serve"],
             env={
@@ -86,7 +129,12 @@ def service(**environ: str) -> Generator[Target, None, None]:
             text=True,
         )
         try:
-            yield Target(process, _port(process), _token(secret))
+            target = Target(
+                process, _port(process), _token(secret), Path(environ.get("REFOLD_DATA", directory))
+            )
+            target.wait_ready()
+            target.ready_s = time.perf_counter() - began
+            yield target
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate()
@@ -101,7 +149,7 @@ def _port(process: subprocess.Popen[str]) -> int:
 
 
 def _token(secret: str) -> str:
-    from ..http.auth import SCOPES, mint
+    from ...http.auth import SCOPES, mint
 
     return mint(
         secret, subject="bench", tenant="bench", scopes=SCOPES, ttl_s=86400, now=int(time.time())
