@@ -1,4 +1,4 @@
-"""Tell a projection to make its rows anew, or to try again what it stopped at."""
+"""Tell a projection to make its rows anew, to go back, or to try again what it stopped at."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ async def rebuild(app: App, call: Call) -> Answer:
     name = call.params["projection"]
     # A process is started, which takes longer than a request may hold up the others.
     await asyncio.to_thread(app.views.rebuild, name)
+    return _told(app, name)
+
+
+async def roll_back(app: App, call: Call) -> Answer:
+    """Bring the rows that were live before the last rebuild to the head, and let them take over.
+
+    Those that give way are kept in their place, so that the same request goes forward again.
+    """
+    name = call.params["projection"]
+    await asyncio.to_thread(app.views.roll_back, name)
     return _told(app, name)
 
 

@@ -117,6 +117,16 @@ class Views:
         """
         self.rebuilds.start(name)
 
+    def roll_back(self, name: str) -> None:
+        """Go back to the rows that were live before the last rebuild; returns once that has begun.
+
+        Raises:
+            UnknownProjectionError: there is no projection of this name.
+            ViewsBusyError: it is being rebuilt already.
+            NothingKeptError: there are no rows to go back to.
+        """
+        self.rebuilds.start(name, roll_back=True)
+
     def retry(self, name: str) -> None:
         """Let a stopped projection try again; one of a developer with the code that is there now.
 

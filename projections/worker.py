@@ -59,7 +59,7 @@ POLL_SECONDS: Final = 0.02
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Follow the journal, or rebuild once; the arguments are those that `workers.py` gives."""
+    """Follow the journal, or rebuild or roll back once; the arguments are those that `workers.py` gives."""
     verb, directory, reference, state_file, seconds = arguments
     state = WorkerState(int(state_file))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -67,11 +67,12 @@ def main(arguments: Sequence[str]) -> int:
     watch = _Watch(state, float(seconds))
     try:
         projection = load(reference).projection
-        if verb == "rebuild":
+        if verb in ("rebuild", "rollback"):
             rebuild(
                 Path(directory),
                 [projection.name],
                 projections=[projection],
+                roll_back=verb == "rollback",
                 report=state.progress,
                 watch=watch,
             )
