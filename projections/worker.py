@@ -59,7 +59,7 @@ POLL_SECONDS: Final = 0.02
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Follow the journal, or rebuild or roll back once; the arguments are those that `workers.py` gives."""
+    """Follow the journal, rebuild or roll back; the arguments are those of `workers.py`."""
     verb, directory, reference, state_file, seconds = arguments
     state = WorkerState(int(state_file))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
