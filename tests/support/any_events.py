@@ -52,5 +52,6 @@ def _facts(draw: st.DrawFn, type_: type[e.Facts], head: int) -> e.Facts:
             places: Sequence[int] = draw(st.lists(st.integers(1, head + 1), max_size=3))
             values[field.name] = " ".join(map(str, places))
         else:
-            values[field.name] = draw(st.sampled_from(_NUMBERS if field.type is int else _WORDS))
+            known: Sequence[str | int] = _NUMBERS if field.type is int else _WORDS
+            values[field.name] = draw(st.sampled_from(known))
     return type_(**values)
