@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from refold.journal.envelope import Recorded
 from refold.projections.applying import Applier
-from refold.projections.built_in import BUILT_IN
-from refold.projections.examples.node_costs import NodeCosts
 from refold.projections.generations import (
     SCHEMA,
     create_generation,
@@ -30,8 +28,7 @@ from refold.projections.views_file import OpenedFile
 from tests.support import projection_kit as kit
 from tests.support.any_events import any_events
 from tests.support.run_lives import lives
-
-EVERY: Sequence[Projection] = (*BUILT_IN, NodeCosts())
+from tests.support.view_audit import EVERY
 
 
 def followed(
