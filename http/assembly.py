@@ -161,7 +161,13 @@ def _bound_nodes(settings: Settings, clock: SystemClock) -> None:
 def _open_views(settings: Settings, journal: Journal) -> AbstractAsyncContextManager[Views]:
     """Open the views, with the projections of developers that are installed or named."""
     file = settings.data / JOURNAL_FILE
-    return open_views(settings.data, journal, file, loaded=find(settings.projection))
+    return open_views(
+        settings.data,
+        journal,
+        file,
+        loaded=find(settings.projection),
+        check_seconds=settings.projection_check_seconds,
+    )
 
 
 def _limits(settings: Settings) -> Limits:

@@ -44,6 +44,7 @@ ERROR_CODES: Final = {
     "rotation_running": (409, "The last change of the vault key is not through yet."),
     "views_busy": (409, "The projection is being rebuilt already."),
     "not_stopped": (409, "The projection is at work, so there is nothing to retry."),
+    "nothing_kept": (409, "The projection has no kept rows to go back to."),
     "version_mismatch": (412, "`If-Match` names another version than the current one."),
     "payload_too_large": (413, "The body is larger than the service takes."),
     "unsupported_media_type": (415, "Bodies are `application/json`; events have their own types."),

@@ -38,6 +38,7 @@ from ..journal.errors import (
 )
 from ..journal.tree_store import TreeRangeError
 from ..projections.errors import (
+    NothingKeptError,
     NotStoppedError,
     StaleViewsError,
     UnknownProjectionError,
@@ -121,6 +122,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     UnknownProjectionError: (404, "resource_missing"),
     ViewsBusyError: (409, "views_busy"),
     NotStoppedError: (409, "not_stopped"),
+    NothingKeptError: (409, "nothing_kept"),
     SecretsUnavailableError: (503, "overloaded"),
     ForbiddenError: (403, "insufficient_scope"),
     AuthUnavailableError: (503, "overloaded"),

@@ -37,6 +37,8 @@ async def ready(app: App, call: Call) -> Answer:
     # A developer's projection that stopped is told, and does not keep the service from its work.
     if projections != "caught_up" or any(p.state == "stopped" for p in status):
         behind = [wire.Lagging(p.name, p.lag(head)) for p in status if p.error or p.lag(head)]
+    # Whoever reads wrong rows is not helped by a service that is taken out of use altogether.
+    differing = [p.name for p in status if p.is_doubted]
     is_ready = journal == "writable" and projections == "caught_up"
     made = answer(
         200 if is_ready else 503,
@@ -46,6 +48,7 @@ async def ready(app: App, call: Call) -> Answer:
             projections,
             app.proofs.checkpoints.state,
             behind,
+            differing or UNSET,
         ),
     )
     return made if is_ready else made.with_header("Retry-After", "1")

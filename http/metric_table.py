@@ -271,6 +271,23 @@ _PROJECTIONS: Final = (
         "1 while it follows the journal, 0 while it is stopped or can't be written.",
         lambda app: [((p.name,), not p.error) for p in app.views.status()],
     ),
+    Metric(
+        "refold_projection_differs",
+        "gauge",
+        ("projection",),
+        "1 where a comparison found rows that are not as the journal says, until they are made "
+        "anew.",
+        lambda app: [((p.name,), p.is_doubted) for p in app.views.status()],
+    ),
+    Metric(
+        "refold_projection_checked_position",
+        "gauge",
+        ("projection",),
+        "The position at which its rows were last compared with the journal, 0 before.",
+        lambda app: [
+            ((p.name,), p.compared.found.position if p.compared else 0) for p in app.views.status()
+        ],
+    ),
 )
 METRICS: Final = (
     Metric(

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 from ..projections.faults import Fault
+from ..projections.status import Comparison
 from .call import Answer, Call, answer
-from .projection_wire import Projection, ProjectionFault, Projections
+from .projection_wire import (
+    Projection,
+    ProjectionCheck,
+    ProjectionFault,
+    Projections,
+    RowDifference,
+)
 from .services import App
 
 
@@ -13,7 +22,8 @@ async def projections(app: App, call: Call) -> Answer:
 
     `catching_up` reads the journal's file, `live` is at its head, `rebuilding` makes its rows anew
     beside the live ones, `waiting` can't write its own file just now, and `stopped` waits to be
-    told to try again: `error` says why.
+    told to try again: `error` says why. `check` tells what came out when the rows were last
+    compared with the journal.
     """
     del call
     head = app.journal.head
@@ -27,6 +37,7 @@ async def projections(app: App, call: Call) -> Answer:
             round(status.unmoved_s, 3),
             status.source,
             _shown(status.fault),
+            _checked(status.compared),
         )
         for status in app.views.status()
     ]
@@ -37,3 +48,13 @@ def _shown(fault: Fault | None) -> ProjectionFault | None:
     if fault is None:
         return None
     return ProjectionFault(fault.code, fault.message, fault.position or None, fault.type or None)
+
+
+def _checked(last: Comparison | None) -> ProjectionCheck | None:
+    if last is None:
+        return None
+    found, wrong = last.found, last.found.difference
+    difference = None if wrong is None else RowDifference(wrong.table, wrong.row, wrong.kind)
+    return ProjectionCheck(
+        found.position, round(time.monotonic() - last.at, 3), found.is_equal, difference
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from ..projections.status import State
@@ -16,6 +18,27 @@ class ProjectionFault(Struct, frozen=True):
     """The event that it can't take, null where it is about none."""
     type: str | None
     """The type of that event, null where it is about none or not known."""
+
+
+class RowDifference(Struct, frozen=True):
+    """A row that is not as the journal says."""
+
+    table: str
+    row: str
+    """The columns that order the table, as JSON; where rows copy bodies only the number."""
+    kind: Literal["other", "extra", "missing"]
+    """Its columns are others; the journal has no such row; it is not there."""
+
+
+class ProjectionCheck(Struct, frozen=True):
+    """What came out when rows were last folded again, apart, and compared."""
+
+    position: int
+    """The position that was compared."""
+    seconds_ago: float
+    is_equal: bool
+    difference: RowDifference | None
+    """The first row that is not as the journal says, null where all are."""
 
 
 class Projection(Struct, frozen=True):
@@ -34,6 +57,8 @@ class Projection(Struct, frozen=True):
     """`built_in`, or the `module:Class` of a developer's projection."""
     error: ProjectionFault | None
     """Why it stands still, null while it does not."""
+    check: ProjectionCheck | None
+    """Null until it was compared, and once other rows took the place of those that were."""
 
 
 class Projections(Struct, frozen=True):

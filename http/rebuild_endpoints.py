@@ -20,6 +20,15 @@ REBUILD_ENDPOINTS: Final = (
     ),
     Endpoint(
         method="POST",
+        path="/projections/{projection}/rollback",
+        handler=rebuilding.roll_back,
+        summary="Go back to the rows before a projection's last rebuild",
+        scope="admin",
+        answers={202: wire.ProjectionTold},
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        method="POST",
         path="/projections/{projection}/retry",
         handler=rebuilding.retry,
         summary="Let a projection that stopped try again",

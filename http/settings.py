@@ -126,6 +126,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "entry points."
         ),
     ] = ()
+    projection_check_seconds: Annotated[
+        int,
+        Meta(
+            description="Time between two comparisons of all views with the journal, in the "
+            "background; 0 for none.",
+            ge=0,
+            le=31_536_000,
+            extra=_unit("seconds"),
+        ),
+    ] = 86_400
 
     smtp_host: Annotated[
         str,

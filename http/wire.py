@@ -263,6 +263,8 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     """Whether checkpoints are signed; without them everything else works, so it decides nothing."""
     behind: list[Lagging] | UnsetType = UNSET
     """Which projections keep it from being ready."""
+    differing: list[str] | UnsetType = UNSET
+    """Projections whose rows are not as the journal says. It goes on serving them, and all else."""
 
 
 class Error(Struct, frozen=True, omit_defaults=True):

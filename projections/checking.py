@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from ..journal.sqlite_file import JOURNAL_FILE
-from .applying import Applier
 from .built_in import BUILT_IN
-from .errors import PoisonEventError
-from .generations import SCHEMA, create_generation, digest_of, live_generations
+from .generations import digest_of, live_generations
 from .journal_file import JournalFile, open_journal_file
 from .projection import Projection
 from .rebuild import chosen
+from .refolding import Difference, refolding
 from .views_file import VIEWS_FILE, reader_uri, translated
 
-_PAGE = 2000
+_LOOKS_MAX: Final = 4
+_PAUSE_SECONDS: Final = 1.0
+"""Between two looks at rows that differ: an erasure reaches the journal before the rows."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -44,6 +46,10 @@ class Checked(msgspec.Struct, frozen=True):
     """The position that both digests are of."""
     digest: str
     folded_digest: str
+    generation: int = 0
+    """Which rows were compared: a rebuild makes others."""
+    difference: Difference | None = None
+    """The first row that is not as the journal says, None if all are."""
 
     @property
     def is_equal(self) -> bool:
@@ -94,21 +100,55 @@ def check(
     made: list[Checked] = []
     wanted = chosen(names, projections)
     with open_journal_file(directory / JOURNAL_FILE) as journal:
-        live = [(each, *_live(directory / VIEWS_FILE, each)) for each in wanted]
-        total = sum(position for _, _, position, _ in live)
-        done = 0
-        for projection, version, position, digest in live:
-            if not digest:
-                continue
-            progress = partial(_report, report, done, total)
-            folded = _fold_again(directory, projection, position, journal, progress)
+        live = [(each, _live(directory / VIEWS_FILE, each)[1]) for each in wanted]
+        total, done = sum(position for _, position in live), 0
+        for projection, position in live:
+            found = check_one(
+                directory, projection, journal, report=partial(_report, report, done, total)
+            )
             done += position
-            made.append(Checked(projection.name, version, position, digest, folded))
+            if found is not None:
+                made.append(found)
     return made
 
 
+def check_one(
+    directory: Path,
+    projection: Projection,
+    journal: JournalFile,
+    *,
+    report: Callable[[int], None] = lambda position: None,
+    watch: Callable[[int], None] | None = None,
+) -> Checked | None:
+    """Compare one projection, None where it has no rows of this version; raises as `check` does.
+
+    A row counts as different only if it still is when one has looked again: who erases a body
+    takes it from the journal in the commit that tells the projection, and so a moment before.
+    """
+    views = directory / VIEWS_FILE
+    with refolding(directory, projection, journal, watch=watch) as refold:
+        found, looks = refold.compare(views, report), 1
+        while found is not None and found.difference is not None and looks < _LOOKS_MAX:
+            before, looks = found.difference, looks + 1
+            time.sleep(_PAUSE_SECONDS)
+            found = refold.compare(views, report)
+            if found is not None and found.difference == before:
+                break
+        if found is None:
+            return None
+        return Checked(
+            projection.name,
+            projection.version,
+            found.position,
+            found.digest,
+            found.folded_digest,
+            found.generation,
+            found.difference,
+        )
+
+
 def _report(report: Callable[[int, int], None], before: int, total: int, position: int) -> None:
-    report(before + position, total)
+    report(before + position, max(total, before + position))
 
 
 def _live(path: Path, projection: Projection) -> tuple[int, int, str]:
@@ -125,36 +165,3 @@ def _live(path: Path, projection: Projection) -> tuple[int, int, str]:
             # The tables may be others than this version's.
             return row.version, row.position, ""
         return row.version, row.position, digest_of(connection, projection, row.generation)
-
-
-def _fold_again(
-    directory: Path,
-    projection: Projection,
-    up_to: int,
-    journal: JournalFile,
-    report: Callable[[int], None],
-) -> str:
-    # On the disk of the data: it is as large as the rows, which memory may not hold.
-    with (
-        tempfile.TemporaryDirectory(prefix="views.check.", dir=directory) as apart,
-        translated(directory),
-        closing(sqlite3.connect(Path(apart) / VIEWS_FILE, isolation_level=None)) as connection,
-    ):
-        connection.execute("PRAGMA journal_mode = off")
-        connection.execute("PRAGMA synchronous = off")
-        connection.executescript(SCHEMA)
-        connection.execute("BEGIN")
-        row = create_generation(connection, projection, state="live")
-        applier = Applier(connection, projection, row.generation, bodies=journal.bodies)
-        position = 0
-        while position < up_to:
-            page = journal.page(position, min(_PAGE, up_to - position))
-            if not page:
-                break
-            if (fault := applier.apply_safely(page)) is not None:
-                raise PoisonEventError(
-                    projection.name, fault.code, fault.position, fault.type, fault.message
-                )
-            position = page[-1].position
-            report(position)
-        return digest_of(connection, projection, row.generation)

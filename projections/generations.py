@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from .errors import ViewsReplacedError
 from .projection import Projection
 
 SCHEMA: Final = """CREATE TABLE projection (
@@ -73,12 +74,27 @@ def live_generations(connection: sqlite3.Connection) -> dict[str, Generation]:
     return {row[0]: Generation(*row) for row in connection.execute(f"{_ROWS} WHERE state = 'live'")}
 
 
-def move(connection: sqlite3.Connection, row: Generation, position: int, leaf: bytes) -> None:
-    """Note how far a generation has got, in the transaction of its rows."""
-    connection.execute(
-        "UPDATE projection SET position = ?, leaf = ? WHERE name = ? AND generation = ?",
-        (position, leaf, row.name, row.generation),
+def move(
+    connection: sqlite3.Connection,
+    row: Generation,
+    position: int,
+    leaf: bytes,
+    *,
+    after: int | None = None,
+) -> None:
+    """Note how far a generation has got, in the transaction of its rows.
+
+    Raises:
+        ViewsReplacedError: it is not where it was left, `after`: another process is at work on it,
+            and to write these rows too would apply events twice.
+    """
+    moved = connection.execute(
+        "UPDATE projection SET position = ?1, leaf = ?2 WHERE name = ?3 AND generation = ?4 "
+        "AND position = coalesce(?5, position)",
+        (position, leaf, row.name, row.generation, after),
     )
+    if not moved.rowcount:
+        raise ViewsReplacedError(f"another process wrote to the rows of projection {row.name}")
 
 
 def create_generation(

@@ -26,6 +26,7 @@ from .errors import (
     PoisonEventError,
     UnknownProjectionError,
     ViewsFailedError,
+    ViewsReplacedError,
 )
 from .faults import Fault
 from .fingerprint import fingerprint
@@ -116,6 +117,7 @@ def rebuild(
         ViewsFailedError: the file can't be written.
         PoisonEventError: a fold can't take an event.
         NothingKeptError: there is nothing to go back to.
+        ViewsReplacedError: the file, or a generation, was changed by somebody else meanwhile.
         GapError: the journal's file has a hole.
         StoreError: the journal's file can't be read.
     """
@@ -201,7 +203,7 @@ class Build:
                     applier.run(changes)
                 self._moved_to(page[-1])
         except Exception as error:
-            if is_passing(error) or is_damage(error):
+            if is_passing(error) or is_damage(error) or isinstance(error, ViewsReplacedError):
                 raise
             self._stop_before_the_poison(page, error)
         self._positions = [max(page[-1].position, position) for position in self._positions]
@@ -223,7 +225,8 @@ class Build:
                 if found is not None and not self._connection.in_transaction:
                     raise found
                 if last is not None:
-                    move(self._connection, self._rows[index], last.position, last.leaf)
+                    row, after = self._rows[index], self._positions[index]
+                    move(self._connection, row, last.position, last.leaf, after=after)
                     reached[index] = last.position
         self._positions = reached
         raise found or error from error
@@ -261,7 +264,7 @@ class Build:
     def _moved_to(self, event: Recorded) -> None:
         for row, position in zip(self._rows, self._positions, strict=True):
             if event.position > position:
-                move(self._connection, row, event.position, event.leaf)
+                move(self._connection, row, event.position, event.leaf, after=position)
 
     def _adapt(self, seconds: float) -> None:
         """Keep the transactions short on a slow or busy machine."""

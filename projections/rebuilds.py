@@ -19,11 +19,11 @@ from typing import IO
 
 import msgspec
 
-from .errors import UnknownProjectionError, ViewsBusyError
+from .errors import NothingKeptError, UnknownProjectionError, ViewsBusyError
 from .faults import TOO_SLOW, Fault, in_one_line
 from .generations import generations
 from .projection import Projection
-from .views_file import VIEWS_FILE, connect
+from .views_file import VIEWS_FILE, connect, translated
 from .worker_state import SIZE, WorkerState
 from .workers import FOLD_SECONDS, command
 
@@ -32,10 +32,11 @@ _log = logging.getLogger("refold.projections")
 
 
 class _Rebuild:
-    """One rebuild at work."""
+    """One rebuild at work, or the way back from one."""
 
-    def __init__(self, name: str, directory: Path, reference: str) -> None:
+    def __init__(self, name: str, directory: Path, reference: str, verb: str) -> None:
         self.name = name
+        self._verb = verb
         self.process: subprocess.Popen[bytes] | None = None
         self._directory = directory
         self._reference = reference
@@ -47,7 +48,7 @@ class _Rebuild:
         """Do it in a process; return why it failed, None if it did not."""
         handle = self.file.fileno()
         with subprocess.Popen(
-            command("rebuild", self._directory, self._reference, handle, FOLD_SECONDS),
+            command(self._verb, self._directory, self._reference, handle, FOLD_SECONDS),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[handle],
@@ -97,23 +98,39 @@ class Rebuilds:
         """The projections that are being rebuilt."""
         return list(self._at_work)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, roll_back: bool = False) -> None:
         """Make a projection's rows anew beside the live ones; returns at once.
+
+        With `roll_back` the rows that were live before are brought to the journal's head instead.
 
         Raises:
             UnknownProjectionError: there is no projection of this name.
             ViewsBusyError: it is being rebuilt already.
+            NothingKeptError: there are no rows to go back to.
+            ViewsFailedError: the file of the views can't be read.
         """
         if name not in self._projections:
             raise UnknownProjectionError(name, self._projections)
+        if roll_back:
+            self._see_that_rows_were_kept(name)
         with self._lock:
             if name in self._at_work or self._is_stopping:
                 raise ViewsBusyError(f"projection {name} is being rebuilt already")
-            made = _Rebuild(name, self._directory, self._projections[name][0])
+            verb = "rollback" if roll_back else "rebuild"
+            made = _Rebuild(name, self._directory, self._projections[name][0], verb)
             self._at_work[name] = made
             thread = threading.Thread(target=self._watch, args=(made,), daemon=True)
             self._threads.append(thread)
         thread.start()
+
+    def _see_that_rows_were_kept(self, name: str) -> None:
+        path = self._directory / VIEWS_FILE
+        with translated(path), closing(connect(path)) as connection:
+            rows = [row for row in generations(connection) if row.name == name]
+        version = self._projections[name][1].version
+        live = next((row.version for row in rows if row.state == "live"), version)
+        if not any(row.state == "kept" and row.version == live for row in rows):
+            raise NothingKeptError(name, live)
 
     def resume(self) -> None:
         """Go on with what was begun and not ended."""

@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import structs
 
 from ..journal.journal import LATEST, Journal
 from .built_in import BUILT_IN
-from .errors import (
-    NotStoppedError,
-    StaleViewsError,
-    UnknownProjectionError,
-)
+from .errors import StaleViewsError, UnknownProjectionError
 from .loading import Loaded
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
-from .rebuilds import Rebuilds
 from .status import ProjectionStatus
+from .upkeep import Upkeep
 from .vault_projection import API_KEY, ITEMS, KEYS_UNDER_OTHERS, item_row, key_row
 from .vault_state import VaultItem, WrappedKey
 from .view_readers import Readers
@@ -67,6 +62,7 @@ class Views:
         projections: Sequence[Projection],
         workers: Workers,
         queued_max: int,
+        check_seconds: float,
     ) -> None:
         self._path = path
         self._journal = journal
@@ -74,10 +70,6 @@ class Views:
         self._projections = {projection.name: projection for projection in projections}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.readers: Final = Readers(path)
-        self.workers: Final = workers
-        self.rebuilds: Final = Rebuilds(
-            path.parent, workers.references(projections), workers.rebuilt
-        )
         self.projector: Final = Projector(
             path,
             journal_path,
@@ -85,6 +77,9 @@ class Views:
             self._moved,
             others=workers.names,
             queued_max=queued_max,
+        )
+        self.upkeep: Final = Upkeep(
+            path.parent, self.projector, workers, projections, check_seconds
         )
 
     @property
@@ -99,40 +94,7 @@ class Views:
 
     def status(self) -> list[ProjectionStatus]:
         """Tell how each projection stands, those of developers too."""
-        found = [*self.projector.status(), *self.workers.status()]
-        rebuilding = self.rebuilds.names
-        return [
-            structs.replace(status, state="rebuilding")
-            if status.name in rebuilding and status.state != "stopped"
-            else status
-            for status in found
-        ]
-
-    def rebuild(self, name: str) -> None:
-        """Make a projection's rows anew beside the live ones; returns once that has begun.
-
-        Raises:
-            UnknownProjectionError: there is no projection of this name.
-            ViewsBusyError: it is being rebuilt already.
-        """
-        self.rebuilds.start(name)
-
-    def retry(self, name: str) -> None:
-        """Let a stopped projection try again; one of a developer with the code that is there now.
-
-        Raises:
-            UnknownProjectionError: there is no projection of this name.
-            NotStoppedError: it did not stop.
-        """
-        known = {status.name: status for status in self.status()}
-        if name not in known:
-            raise UnknownProjectionError(name, known)
-        if known[name].state != "stopped":
-            raise NotStoppedError(name)
-        if name in self.workers.names:
-            self.workers.retry(name)
-        else:
-            self.projector.retry(name)
+        return self.upkeep.status()
 
     @property
     def is_caught_up(self) -> bool:
@@ -341,10 +303,12 @@ async def open_views(
     projections: Sequence[Projection] = BUILT_IN,
     loaded: Sequence[Loaded] = (),
     queued_max: int = QUEUED_MAX,
+    check_seconds: float = 0,
 ) -> AsyncGenerator[Views]:
     """Serve the views of a data directory at once, and keep them following the journal.
 
-    The `loaded` projections of developers get a process each; the others share a thread.
+    The `loaded` projections of developers get a process each; the others share a thread. Each
+    `check_seconds` all rows are compared with the journal, never if that is 0.
 
     A file that is missing or can't be trusted is made anew; until the views have caught up,
     `wait_for` holds readers back.
@@ -357,7 +321,7 @@ async def open_views(
     path = directory / VIEWS_FILE
     workers = Workers(directory, loaded)
     await asyncio.to_thread(make_ready, path, journal_path, projections, workers.names)
-    views = Views(path, journal, journal_path, projections, workers, queued_max)
+    views = Views(path, journal, journal_path, projections, workers, queued_max, check_seconds)
     async with AsyncExitStack() as stack:
         # The projector closes last: it leaves a file without a log behind.
         stack.push_async_callback(_stop, views)
@@ -366,7 +330,8 @@ async def open_views(
         stack.callback(journal.subscribe(views.projector.offer))
         views.projector.start()
         workers.start()
-        await asyncio.to_thread(views.rebuilds.resume)
+        await asyncio.to_thread(views.upkeep.rebuilds.resume)
+        views.upkeep.checks.start()
         yield views
 
 
@@ -374,8 +339,7 @@ async def _stop(views: Views) -> None:
     """End the threads and processes; a cancellation does not leave them behind."""
 
     def stop() -> None:
-        views.rebuilds.stop()
-        views.workers.stop()
+        views.upkeep.stop()
         views.projector.stop()
 
     stopped = asyncio.ensure_future(asyncio.to_thread(stop))

@@ -11,6 +11,7 @@ Exit codes: 0 asked to stop, 3 stopped for the reason on standard output, 4 to b
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -25,11 +26,13 @@ import msgspec
 
 from ..journal.errors import JournalError
 from ..journal.sqlite_file import JOURNAL_FILE
+from .checking import check_one
 from .errors import (
     ChangedFoldError,
     PoisonEventError,
     ProjectionError,
     ViewsBusyError,
+    ViewsFailedError,
     ViewsReplacedError,
 )
 from .faults import Fault, fault_of
@@ -56,10 +59,14 @@ EXIT_STOPPED: Final = 3
 EXIT_AGAIN: Final = 4
 POLL_SECONDS: Final = 0.02
 """How often the journal is asked for news: a process of its own hears of none by itself."""
+_NICENESS: Final = 19
+_REST_TIMES: Final = 4
+"""How much longer than a page of events took a comparison in the background rests after it."""
+_REST_SECONDS_MAX: Final = 1.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Follow the journal, or rebuild once; the arguments are those that `workers.py` gives."""
+    """Follow the journal, rebuild, roll back or check; the arguments are those of `workers.py`."""
     verb, directory, reference, state_file, seconds = arguments
     state = WorkerState(int(state_file))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -67,15 +74,18 @@ def main(arguments: Sequence[str]) -> int:
     watch = _Watch(state, float(seconds))
     try:
         projection = load(reference).projection
-        if verb == "rebuild":
+        if verb in ("rebuild", "rollback"):
             rebuild(
                 Path(directory),
                 [projection.name],
                 projections=[projection],
+                roll_back=verb == "rollback",
                 report=state.progress,
                 watch=watch,
             )
             return 0
+        if verb == "check":
+            return _check(Path(directory), projection, watch)
         _Follower(Path(directory), projection, state, watch).run()
     except (ViewsReplacedError, ViewsBusyError):
         return EXIT_AGAIN
@@ -215,6 +225,40 @@ class _Follower:
         if live is None:
             raise ViewsReplacedError("the rows of the projection are gone")
         return live.generation
+
+
+def _check(directory: Path, projection: Projection, watch: _Watch) -> int:
+    """Compare the rows with the journal when nothing else wants the processor, and tell."""
+    os.nice(_NICENESS)
+    _refuse_a_full_disk(directory)
+    began = time.perf_counter()
+
+    def rest(position: int) -> None:
+        """Rest so long that the work is a small part of the time."""
+        nonlocal began
+        del position
+        watch.rest()
+        time.sleep(min(_REST_SECONDS_MAX, (time.perf_counter() - began) * _REST_TIMES))
+        began = time.perf_counter()
+
+    with open_journal_file(directory / JOURNAL_FILE) as journal:
+        found = check_one(directory, projection, journal, report=rest, watch=watch)
+    watch.rest()
+    if found is not None:
+        sys.stdout.buffer.write(msgspec.json.encode(found))
+    return 0
+
+
+def _refuse_a_full_disk(directory: Path) -> None:
+    """See that there is room for all rows once more.
+
+    Raises:
+        ViewsFailedError: there isn't.
+    """
+    needed = 2 * (directory / VIEWS_FILE).stat().st_size
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise ViewsFailedError(f"the disk has {free} bytes left, which may not hold the rows again")
 
 
 def _end_with_the_service() -> None:

@@ -9,15 +9,21 @@ from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
+from msgspec import UNSET, UnsetType
 
 from ..http.setting_types import SettingsError
 from ..http.settings import Settings
 from ..journal import segment_verifier, verifier
 from ..journal.sqlite_file import JOURNAL_FILE
+from ..projections.built_in import BUILT_IN
+from ..projections.checking import Checked
+from ..projections.loading import find
 from .settings_flags import takes_settings
+from .verify_projections import told, verify_projections
 
 SHOWN_MAX: Final = 20
 """Most positions of erased bodies that are printed; `--json` has them all."""
+_DIFFERENT: Final = 50
 _INTERRUPTED: Final = 130
 _VERDICTS: Final = {
     verifier.VALID: "valid",
@@ -30,7 +36,7 @@ _LEVELS: Final = ("bytes", "signed_checkpoint", "kept_checkpoint", "witness")
 _KINDS: Final = {"--key": (1, "a log"), "--witness": (4, "a witness")}
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     code: int
     verdict: str
     level: str
@@ -38,9 +44,11 @@ class _Answer(msgspec.Struct, frozen=True):
     sentence: str
     erased: list[int]
     """The positions whose bodies are erased."""
+    projections: list[Checked] | UnsetType = UNSET
+    """How the rows compare, where that was asked for and the journal is valid."""
 
 
-@takes_settings(("data",))
+@takes_settings(("data", "projection"))
 def verify(
     settings: Settings,
     path: Annotated[
@@ -67,6 +75,13 @@ def verify(
         Path | None,
         Parameter(help="Folder of the segments; `segments` in the data directory if not given."),
     ] = None,
+    projections: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Fold a valid journal again, apart, and compare all rows of the views with it.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         Parameter(name="--json", negative="", help="Print JSON, with every erased position."),
@@ -75,18 +90,19 @@ def verify(
     """Check every entry, body and hash of a journal or an evidence bundle; only reads.
 
     Exit code 0: valid. 10: valid, with erased bodies. 20: incomplete. 30: not what a checkpoint
-    covers. 40: invalid. Without --key and --checkpoint it only says that the evidence fits
-    together, not whose it is. It works while the service runs, and says how things stood when it
-    began.
+    covers. 40: invalid. 50: the journal is valid, and rows differ with --projections. Without --key
+    and --checkpoint it only says that the evidence fits together, not whose it is. It works while
+    the service runs, and says how things stood when it began.
     """
     from .progress_bar import progress_bar
-    from .tables import plain
 
     keys, witnesses, kept = key or [], witness or [], checkpoint or []
     _refuse_wrong_keys("--key", keys)
     _refuse_wrong_keys("--witness", witnesses)
     _refuse_unreadable(kept)
     evidence = path or settings.data
+    if projections and not (evidence / JOURNAL_FILE).exists():
+        raise SettingsError("verify", f"--projections needs a data directory, not {evidence}.")
     try:
         with progress_bar("verify", "entries") as report:
             found = verify_settled(
@@ -95,10 +111,22 @@ def verify(
     except KeyboardInterrupt:
         print("refold: the verification was interrupted; nothing is said", file=sys.stderr)
         return _INTERRUPTED
+    is_valid = found[0] in (verifier.VALID, verifier.ERASED)
+    compared = _compared(evidence, settings) if projections and is_valid else None
+    return _tell(found, compared, as_json=as_json)
+
+
+def _tell(found: verifier.Result, compared: list[Checked] | None, *, as_json: bool) -> int:
+    """Print what came out, and return the exit code."""
+    from .tables import plain
+
     code, sentence, level, erased = found
+    verdict, is_valid = _VERDICTS[code], code in (verifier.VALID, verifier.ERASED)
+    if not all(checked.is_equal for checked in compared or ()):
+        code = _DIFFERENT
     if as_json:
-        is_valid = code in (verifier.VALID, verifier.ERASED)
-        answer = _Answer(code, _VERDICTS[code], _LEVELS[level] * is_valid, sentence, erased)
+        rows = UNSET if compared is None else compared
+        answer = _Answer(code, verdict, _LEVELS[level] * is_valid, sentence, erased, rows)
         print(msgspec.json.encode(answer).decode())
         return code
     print(plain(sentence))
@@ -107,7 +135,15 @@ def verify(
         rest = len(erased) - SHOWN_MAX
         more = f" and {rest} more (--json lists them all)" if rest > 0 else ""
         print(f"Erased: the bodies at {shown}{more}.")
+    for checked in compared or ():
+        print(told(checked))
     return code
+
+
+def _compared(directory: Path, settings: Settings) -> list[Checked]:
+    """Compare the rows of all projections, those of developers too."""
+    known = [*BUILT_IN, *(made.projection for made in find(settings.projection))]
+    return verify_projections(directory, (), known)
 
 
 def verify_settled(

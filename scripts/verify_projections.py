@@ -29,7 +29,7 @@ def told(checked: Checked) -> str:
     if checked.is_equal:
         return f"{checked.name}: {at}, the rows are those of the journal, {checked.digest}"
     return (
-        f"{checked.name}: {at}, THE ROWS DIFFER: they have {checked.digest}, "
+        f"{checked.name}: {at}, THE ROWS DIFFER: {checked.difference}; they have {checked.digest}, "
         f"the journal gives {checked.folded_digest}; "
         f"`refold rebuild {checked.name}` makes them anew"
     )

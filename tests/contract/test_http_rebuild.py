@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from refold.projections.checking import check
 from tests.support.http_kit import refused
-from tests.support.service import Client, Service, chain, node, running
+from tests.support.service import Client, Reply, Service, chain, node, running
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTEMPTS = "SELECT attempts FROM component_count WHERE component = 'text_transform'"
@@ -81,6 +82,34 @@ def test_each_projection_is_made_anew_beside_the_live_one_and_lists_go_on(
     until(service, ATTEMPTS, [(3,)])
 
 
+def test_one_goes_back_to_the_rows_before_the_last_rebuild_and_forth_again(
+    service: Service, client: Client
+) -> None:
+    """What was added meanwhile is in them too; where nothing was kept there is no way back."""
+    run_once(client)
+    for name in ("runs", "counts"):
+        live = f"SELECT max(generation) FROM projection WHERE name = '{name}' AND state = 'live'"
+        until(service, live, [(1,)])
+        refused(client.post(f"/projections/{name}/rollback"), 409, "nothing_kept")
+        assert client.post(f"/projections/{name}/rebuild").status == 202
+        until(service, live, [(2,)])
+        run_once(client)
+        for generation in (1, 2):
+            answer = told_when_free(client, f"/projections/{name}/rollback")
+            assert (answer.status, answer.json["name"]) == (202, name), answer.body
+            until(service, live, [(generation,)])
+    until(service, ATTEMPTS, [(3,)])
+    assert len(client.get("/workflows").json) == 3
+    assert all(made.is_equal for made in check(service.data, ["runs"]))
+
+
+def told_when_free(client: Client, path: str) -> Reply:
+    """Ask until the process that flipped has ended, which is a moment after the flip."""
+    while (answer := client.post(path)).status == 409:
+        refused(answer, 409, "views_busy")
+    return answer
+
+
 def test_a_projection_that_stopped_is_named_and_tries_again(
     service: Service, client: Client
 ) -> None:
@@ -102,9 +131,10 @@ def test_a_projection_that_stopped_is_named_and_tries_again(
 
 def test_what_is_asked_wrongly_is_refused(service: Service, client: Client) -> None:
     """Unknown names, too few scopes, and nothing to retry."""
-    for verb in ("rebuild", "retry"):
+    for verb in ("rebuild", "retry", "rollback"):
         refused(client.post(f"/projections/nope/{verb}"), 404, "resource_missing")
     refused(client.post("/projections/runs/retry"), 409, "not_stopped")
     reader = service.client(scope="workflows:read workflows:write workflows:execute")
-    refused(reader.post("/projections/runs/rebuild"), 403, "insufficient_scope")
+    for verb in ("rebuild", "retry", "rollback"):
+        refused(reader.post(f"/projections/runs/{verb}"), 403, "insufficient_scope")
     reader.close()

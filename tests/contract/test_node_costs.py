@@ -73,7 +73,7 @@ def test_live_and_rebuilt_rows_are_equal_and_a_stranger_can_query_them(tmp_path:
             ) as views:
                 await add_runs(journal, 20)
                 for _ in range(3000):
-                    if views.workers.status()[0].lag(journal.head) == 0:
+                    if views.upkeep.workers.status()[0].lag(journal.head) == 0:
                         break
                     await asyncio.sleep(0.01)
 

@@ -232,7 +232,7 @@ def test_a_service_goes_on_with_a_rebuild_that_was_killed(tmp_path: Path) -> Non
         async with served(tmp_path) as (journal, views):
             await views.wait_for(journal.head)
             assert await digests(views) == before
-            while views.rebuilds.names:
+            while views.upkeep.rebuilds.names:
                 await add_runs(journal, 1)
             await views.wait_for(journal.head)
             live = await digests(views)

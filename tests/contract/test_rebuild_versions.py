@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from refold.journal.sqlite_file import JOURNAL_FILE
 from refold.projections.built_in import BUILT_IN
-from refold.projections.errors import NothingKeptError
+from refold.projections.errors import NothingKeptError, ViewsReplacedError
+from refold.projections.generations import create_generation
+from refold.projections.journal_file import open_journal_file
 from refold.projections.projection import Projection
-from refold.projections.rebuild import rebuild
+from refold.projections.rebuild import Build, rebuild
 from refold.projections.runs_projection import RunsProjection
+from refold.projections.sqlite_writes import transaction
+from refold.projections.views_file import VIEWS_FILE, connect
+from tests.support.misbehaving import Counts
 from tests.support.views_kit import add_bulk, add_runs, all_runs, digests, query, served
 
 STATES = "SELECT generation, version, state FROM projection WHERE name = 'runs' ORDER BY generation"
@@ -100,3 +107,30 @@ def test_a_release_that_was_not_prepared_leaves_other_lists_alone_while_it_catch
             assert views.fault == ""
 
     asyncio.run(main())
+
+
+def test_a_process_that_outlived_its_service_never_applies_events_a_second_time(
+    tmp_path: Path,
+) -> None:
+    """The next one begins where the rows are; whoever finds them elsewhere lets go of them."""
+
+    async def fill() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_runs(journal, 3)
+            await views.wait_for(journal.head)
+
+    asyncio.run(fill())
+    path, counts = tmp_path / VIEWS_FILE, Counts()
+    with (
+        open_journal_file(tmp_path / JOURNAL_FILE) as journal,
+        closing(connect(path)) as one,
+        closing(connect(path)) as two,
+    ):
+        with transaction(one):
+            row = create_generation(one, counts, state="live")
+        old, new = (Build(each, path, [counts], [row], journal) for each in (one, two))
+        page = journal.page(0, 100)
+        new.step(page)
+        with pytest.raises(ViewsReplacedError, match="wrote to the rows of projection counts"):
+            old.step(page)
+    assert query(tmp_path, "SELECT attempts FROM component_count") == [(6,)]

@@ -240,11 +240,11 @@ def test_a_poison_event_stops_its_projection_alone_and_it_can_be_retried(
                 await add_runs(journal, 2)
                 await views.wait_for(journal.head)
                 with pytest.raises(UnknownProjectionError):
-                    views.retry("nope")
+                    views.upkeep.retry("nope")
                 with pytest.raises(NotStoppedError):
-                    views.retry("runs")
+                    views.upkeep.retry("runs")
                 poisoned.is_mended = True
-                views.retry("poisoned")
+                views.upkeep.retry("poisoned")
                 seen: list[object] = []
                 while not seen:
                     with contextlib.suppress(StaleViewsError):

@@ -115,7 +115,7 @@ def test_a_projection_follows_the_journal_live_through_restarts_and_a_killed_pro
                 await add_runs(journal, 2)
                 await caught_up(views, journal, "counts")
                 assert query(tmp_path, "SELECT * FROM busy_component") == [("text_transform", 10)]
-                os.kill(views.workers.pid("counts"), signal.SIGKILL)
+                os.kill(views.upkeep.workers.pid("counts"), signal.SIGKILL)
                 await add_runs(journal, 1)
                 await caught_up(views, journal, "counts")
             await add_bulk(journal, 10, 200)
@@ -168,7 +168,7 @@ def test_what_one_projection_does_wrong_stops_it_alone_and_is_told(
                 assert len(await all_runs(views)) == 3
                 assert views.fault == ""
                 await caught_up(views, journal, "counts")
-                views.retry(name)
+                views.upkeep.retry(name)
                 await until(views, name, lambda s: not stopped(s))
                 await until(views, name, stopped)
 
@@ -189,7 +189,7 @@ def test_a_projection_is_retried_with_the_code_that_was_mended_meanwhile(tmp_pat
                 assert status.fault is not None
                 assert status.fault.message.startswith("ZeroDivisionError at own_views.py")
                 write_own(tmp_path, "event.position", version=2)
-                views.retry("own")
+                views.upkeep.retry("own")
                 await caught_up(views, journal, "own")
                 assert query(tmp_path, "SELECT * FROM own_row") == [(6,), (11,)]
 
@@ -208,17 +208,17 @@ def test_a_fold_that_changed_without_a_new_version_is_refused_until_its_rows_are
             async with followed(tmp_path, journal, "own_views:Own") as views:
                 await caught_up(views, journal, "own")
                 write_own(tmp_path, "event.position", comment="pass  # a comment")
-                os.kill(views.workers.pid("own"), signal.SIGKILL)
+                os.kill(views.upkeep.workers.pid("own"), signal.SIGKILL)
                 await add_runs(journal, 1)
                 await caught_up(views, journal, "own")
                 write_own(tmp_path, "-event.position")
-                os.kill(views.workers.pid("own"), signal.SIGKILL)
+                os.kill(views.upkeep.workers.pid("own"), signal.SIGKILL)
                 status = await until(views, "own", stopped)
                 assert status.fault is not None
                 assert status.fault.code == "changed_fold"
                 assert "count the version up" in status.fault.message
                 assert len(query(tmp_path, "SELECT * FROM own_row")) == 3
-                views.rebuild("own")
+                views.upkeep.rebuild("own")
                 await caught_up(views, journal, "own")
                 assert query(tmp_path, "SELECT max(position) FROM own_row") == [(-6,)]
 

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.http_kit import create, quick
 from tests.support.service import Service, running, token
+from tests.support.view_audit import digest_faults
 
 KILLS = {"dev": 3, "ci": 10, "full": 200}
 CONSUMER = Path(__file__).parents[2] / "projections" / "examples" / "follow_the_journal.py"
@@ -100,4 +101,5 @@ def test_a_consumer_that_dies_again_and_again_sees_each_event_once(
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.1)
     assert _seen(file) == wanted
+    assert digest_faults(tmp_path / "data") == []
     assert lengths[-1] > lengths[0], "it was killed before it saw anything"

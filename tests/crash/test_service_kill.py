@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import sys
 import threading
@@ -16,8 +17,11 @@ from refold.projections.built_in import BUILT_IN
 from refold.projections.views_file import digest_live
 from tests.support.kill_trial import Trial, trial
 from tests.support.service import Client, Reply
+from tests.support.view_audit import EVERY, EXAMPLE, digest_faults, live_faults
 
 KILLS = {"dev": 5, "ci": 40, "full": 500}
+LOOK_EVERY = {"dev": 2, "ci": 10, "full": 25}
+"""After how many kills all views are folded again: that takes longer the longer the journal is."""
 PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
 FAULTY = Path(__file__).parents[1] / "support" / "faulty_service.py"
 FAULTS = {
@@ -36,11 +40,13 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck
 ) -> None:
     """One journal through all the kills; every promise is compared after each of them."""
     print(f"seed {seed}")
-    with trial(tmp_path / "data", seed) as made:
+    with trial(tmp_path / "data", seed, projection=EXAMPLE) as made:
         made.begin()
-        for _ in range(KILLS[PROFILE]):
+        for number in range(KILLS[PROFILE]):
             made.round()
             assert made.wrong == []
+            if number % LOOK_EVERY[PROFILE] == 0:
+                assert live_faults(tmp_path / "data", EVERY) == []
         made.finish()
         lists = answers_of_lists(made)
         assert made.service.stop() == 0
@@ -48,6 +54,7 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck
         print(made.summary())
         assert made.wrong == []
         assert len(made.ledger.acknowledged) > 3 * len(made.audit.kills), "the load was real"
+        assert digest_faults(tmp_path / "data", EVERY) == []
         digests = digests_of_views(tmp_path / "data")
         for left in (tmp_path / "data").glob("views.db*"):
             left.unlink()
@@ -55,6 +62,7 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck
         assert answers_of_lists(made) == lists
         assert made.service.stop() == 0
         assert digests_of_views(tmp_path / "data") == digests
+        assert live_faults(tmp_path / "data") == []
 
 
 def answers_of_lists(made: Trial) -> list[bytes]:
@@ -99,6 +107,23 @@ def test_the_audit_finds_a_fault_that_was_planted(tmp_path: Path, seed: int, fau
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", ["fold_by_batch", "checkpoint_first"])
+def test_a_fault_in_the_views_is_found_and_the_projection_named(
+    tmp_path: Path, seed: int, fault: str
+) -> None:
+    """Rows that depend on how events were grouped, and a checkpoint without its rows."""
+    print(f"seed {seed}")
+    with trial(tmp_path / "data", seed, sys.executable, str(FAULTY), fault, "serve") as made:
+        made.begin()
+        for _ in range(20):
+            made.round()
+            if faults := live_faults(tmp_path / "data"):
+                assert re.match(r"projection \w+ at position \d+: .* row .* of \w+", faults[0])
+                return
+        raise AssertionError(f"{fault} was not noticed: {made.summary()}")
+
+
+@pytest.mark.timeout(600)
 def test_a_service_that_is_asked_to_stop_under_load_ends_in_time_and_loses_nothing(
     tmp_path: Path, seed: int
 ) -> None:
@@ -112,6 +137,7 @@ def test_a_service_that_is_asked_to_stop_under_load_ends_in_time_and_loses_nothi
                 is_over.wait(choice.random())
                 # Within 30 s, or this raises; the service's own limit is 5 s here.
                 assert made.service.stop() == 0
+            assert live_faults(tmp_path / "data") == []
             made.audit.killed(made.ledger, list(made.endpoint.hits))
             assert made.wrong == []
             made.start()

@@ -15,6 +15,7 @@ from refold.engine.subscriber import signature
 from tests.support.http_kit import create, quick, run
 from tests.support.service import running
 from tests.support.subscriber_process import SubscriberProcess
+from tests.support.view_audit import digest_faults
 
 KILLS = {"dev": 4, "ci": 10, "full": 200}
 PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
@@ -63,6 +64,7 @@ def test_every_event_is_kept_once_and_in_order_whoever_is_killed(tmp_path: Path)
         client.close()
         assert service.stop() == 0
     subscriber.kill()
+    assert digest_faults(tmp_path / "data") == []
 
 
 def test_only_what_is_signed_and_new_is_taken(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import get_args
 
 import msgspec
@@ -16,16 +15,6 @@ from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.journal.journal import LATEST
 from refold.projections import run_state, workflow_state
-from refold.projections.applying import Applier
-from refold.projections.built_in import BUILT_IN
-from refold.projections.examples.node_costs import NodeCosts
-from refold.projections.generations import (
-    create_generation,
-    digest_of,
-    go_live,
-    live_generations,
-)
-from refold.projections.projection import Projection
 from refold.projections.run_state import RunState, Status
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
@@ -275,25 +264,3 @@ def test_each_workflow_row_says_what_the_fold_of_its_stream_says(events: list[Re
         for row in rows
     }
     assert [row.created_position for row in rows] == sorted(row.created_position for row in rows)
-
-
-@pytest.mark.parametrize(
-    "projection", [*BUILT_IN, NodeCosts()], ids=lambda projection: projection.name
-)
-@given(events=st.one_of(kit.histories(), lives()), cuts=st.lists(st.integers(0, 60)))
-def test_live_one_pass_and_rebuilt_rows_have_one_digest(
-    projection: Projection, events: list[Recorded], cuts: list[int]
-) -> None:
-    """A rebuilt view is the live view, whatever groups the events had come in."""
-    bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
-    groups = [events[a:b] for a, b in pairwise(bounds)]
-    with kit.generation_of(projection, *groups) as connection:
-        live = digest_of(connection, projection, 1)
-        new = create_generation(connection, projection, state="growing")
-        Applier(connection, projection, new.generation).apply(events)
-        go_live(connection, projection, new)
-        assert live_generations(connection)[projection.name].generation == 2
-        assert digest_of(connection, projection, 2) == live
-    one_by_one = [[event] for event in events]
-    with kit.generation_of(projection, *one_by_one) as connection:
-        assert digest_of(connection, projection, 1) == live

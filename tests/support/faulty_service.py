@@ -9,6 +9,8 @@ import asyncio
 import sqlite3
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ from refold.engine.engine import Engine
 from refold.engine.transcript import Transcript
 from refold.http import live
 from refold.journal import sqlite_store
+from refold.journal.envelope import Recorded
 from refold.journal.events import ScheduleFired
 from refold.journal.journal import Appended, Commit, Metadata, NewEvent, StreamWrite
 from refold.journal.sqlite_file import open_writer
 from refold.journal.sqlite_store import SqliteJournal
+from refold.projections.applying import Applier, Changes
+from refold.projections.generations import Generation, move
+from refold.projections.lanes import Lanes
 from refold.scripts import cli
 
 LATE_SECONDS = 0.1
@@ -143,6 +149,33 @@ def fire_apart() -> None:
     patch(SqliteJournal, "append", apart)
 
 
+def fold_by_batch() -> None:
+    """Forget a change where many equal ones come together."""
+    run = Applier.run
+
+    def forgetful(applier: Applier, changes: Changes) -> None:
+        run(applier, [(sql, rows[:3]) for sql, rows in changes])
+
+    patch(Applier, "run", forgetful)
+
+
+def checkpoint_first() -> None:
+    """Commit how far the rows of runs are before the rows."""
+    advance = Lanes._advance  # pyright: ignore[reportPrivateUsage]
+
+    def early(lanes: Lanes, lane: Any, row: Generation, events: Sequence[Recorded]) -> bool:
+        connection = lanes._connection  # pyright: ignore[reportPrivateUsage]
+        if lane.name == "runs" and events and events[-1].position > row.position:
+            assert connection is not None
+            move(connection, row, events[-1].position, events[-1].leaf)
+            connection.execute("COMMIT")
+            time.sleep(LATE_SECONDS)
+            connection.execute("BEGIN IMMEDIATE")
+        return advance(lanes, lane, row, events)
+
+    patch(Lanes, "_advance", early)
+
+
 FAULTS = {
     fault.__name__: fault
     for fault in (
@@ -152,6 +185,8 @@ FAULTS = {
         forget_runs,
         start_apart,
         fire_apart,
+        fold_by_batch,
+        checkpoint_first,
     )
 }
 
