@@ -18,12 +18,17 @@ from .errors import ViewsReplacedError
 from .faults import Fault, in_one_line
 from .generations import Generation, move
 from .projection import Projection
+from .sqlite_errors import is_damage, is_passing
 from .status import ProjectionStatus, State
 from .views_file import OpenedFile
 
 FAR_BEHIND: Final = 2000
 """How many events behind the others a projection is left out until it has caught up."""
 _log = logging.getLogger("refold.projections")
+
+
+class NotTakenError(Exception):
+    """A projection can't take some events: they are to be applied again, safely."""
 
 
 class _Lane:
@@ -93,19 +98,24 @@ class Lanes:
             lane = self._lanes[name]
             lane.fault, lane.is_behind = None, True
 
-    def apply(self, live: Mapping[str, Generation], events: Sequence[Recorded]) -> bool:
+    def apply(
+        self, live: Mapping[str, Generation], events: Sequence[Recorded], *, safely: bool = True
+    ) -> bool:
         """Apply events to every projection that is not left out, inside a transaction.
 
-        Returns False if the events do not follow the rows of one of them.
+        Returns False if the events do not follow the rows of one of them. A projection that can't
+        take an event stops right before it where they are applied `safely`, and ends the whole
+        transaction otherwise.
 
         Raises:
             ViewsReplacedError: the file is not the one that was opened, or has other rows.
+            NotTakenError: a projection can't take an event.
         """
         self._look(live)
         for lane in self._lanes.values():
             if lane.fault is None and not lane.is_behind:
                 row = self._row(lane, live)
-                if row is not None and not self._advance(lane, row, events):
+                if row is not None and not self._advance(lane, row, events, safely=safely):
                     return False
         return True
 
@@ -115,7 +125,7 @@ class Lanes:
         lane = self._lanes[name]
         row = self._row(lane, live)
         if row is not None:
-            self._advance(lane, row, page)
+            self._advance(lane, row, page, safely=True)
 
     def commit(self) -> None:
         """Take note of what was applied, now that it is in the file."""
@@ -181,7 +191,9 @@ class Lanes:
             return None
         return row
 
-    def _advance(self, lane: _Lane, row: Generation, events: Sequence[Recorded]) -> bool:
+    def _advance(
+        self, lane: _Lane, row: Generation, events: Sequence[Recorded], *, safely: bool
+    ) -> bool:
         # A rebuilt generation may be ahead of what is fed.
         new = events[max(0, row.position + 1 - events[0].position) :] if events else ()
         lane.reached = (row.position, row.leaf)
@@ -192,8 +204,9 @@ class Lanes:
             return True
         if new[0].position != row.position + 1:
             return False
-        fault = lane.applier.apply_safely(new)
-        if fault is not None:
+        if not safely:
+            _apply(lane.applier, new)
+        elif (fault := lane.applier.apply_safely(new)) is not None:
             self._stop(lane, fault)
             new = new[: fault.position - new[0].position]
         if new:
@@ -208,3 +221,12 @@ class Lanes:
         _log.critical(
             "projection %s stopped, and the others go on: %s", lane.name, in_one_line(fault)
         )
+
+
+def _apply(applier: Applier, events: Sequence[Recorded]) -> None:
+    try:
+        applier.apply(events)
+    except Exception as error:
+        if is_damage(error) or is_passing(error):
+            raise
+        raise NotTakenError from error

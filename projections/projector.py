@@ -25,7 +25,7 @@ from .errors import GapError, ProjectionError, ViewsBusyError, ViewsReplacedErro
 from .faults import told
 from .generations import live_generations
 from .journal_file import open_journal_file
-from .lanes import Lanes
+from .lanes import Lanes, NotTakenError
 from .projection import Projection
 from .sqlite_errors import is_absent, is_damage, is_passing
 from .sqlite_writes import transaction
@@ -262,12 +262,22 @@ class Projector:
         """Apply events in one transaction; False if a hole before or in them forbids it."""
         if events and events[-1].position - events[0].position + 1 != len(events):
             return False
-        with transaction(connection):
-            is_whole = self._lanes.apply(live_generations(connection), events)
+        try:
+            is_whole = self._transact(connection, events, safely=False)
+        except NotTakenError:
+            # Which event of which projection it is comes out with savepoints, for which SQLite
+            # copies every page before it is changed.
+            is_whole = self._transact(connection, events, safely=True)
         self._trouble = ""
         self._lanes.commit()
         self._moved()
         return is_whole
+
+    def _transact(
+        self, connection: sqlite3.Connection, events: Sequence[Recorded], *, safely: bool
+    ) -> bool:
+        with transaction(connection):
+            return self._lanes.apply(live_generations(connection), events, safely=safely)
 
     def _help(self, connection: sqlite3.Connection) -> None:
         """Bring a projection that is far behind the others one page nearer, in between."""

@@ -163,7 +163,9 @@ def checkpoint_first() -> None:
     """Commit how far the rows of runs are before the rows."""
     advance = Lanes._advance  # pyright: ignore[reportPrivateUsage]
 
-    def early(lanes: Lanes, lane: Any, row: Generation, events: Sequence[Recorded]) -> bool:
+    def early(
+        lanes: Lanes, lane: Any, row: Generation, events: Sequence[Recorded], *, safely: bool
+    ) -> bool:
         connection = lanes._connection  # pyright: ignore[reportPrivateUsage]
         if lane.name == "runs" and events and events[-1].position > row.position:
             assert connection is not None
@@ -171,7 +173,7 @@ def checkpoint_first() -> None:
             connection.execute("COMMIT")
             time.sleep(LATE_SECONDS)
             connection.execute("BEGIN IMMEDIATE")
-        return advance(lanes, lane, row, events)
+        return advance(lanes, lane, row, events, safely=safely)
 
     patch(Lanes, "_advance", early)
 
