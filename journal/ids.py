@@ -7,6 +7,7 @@ arguments, so this file stays in the pure core.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 ALPHABET: Final = b"0123456789abcdefghjkmnpqrstvwxyz"
@@ -24,6 +25,8 @@ SYS: Final = "sys"
 """The one stream that is not an object of a tenant."""
 
 
+# Under load many ids are made in one millisecond.
+@lru_cache(maxsize=8)
 def _time_letters(milliseconds: int) -> str:
     letters = bytearray(10)
     for place in range(9, -1, -1):
