@@ -13,7 +13,6 @@ empty commit, so that the store finds back by itself when there is room.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 import time
@@ -22,14 +21,15 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from .clock import Clock
+from .clock import Clock, RandomSource
 from .envelope import SALT_BYTES, Recorded
 from .errors import CorruptStoreError, InvalidCommitError, JournalError, StoreFailedError
 from .events import DECODERS
 from .figures import JournalFigures
-from .journal import Appended, Commit, Hold
+from .journal import Appended, Commit
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest
 from .sqlite_file import empty_log, probe
+from .sqlite_inserts import insert
 from .sqlite_reader import (
     ARCHIVED,
     BETWEEN,
@@ -52,27 +52,6 @@ PROBE_SECONDS: Final = 1.0
 SCRUB_SECONDS: Final = 0.25
 """How long after an erasure the log is emptied; erasures until then share it."""
 _HEADS_MAX: Final = 20_000
-_INSERT_EVENT: Final = (
-    "INSERT INTO event (position, stream, version, at, entry, leaf, body_at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_INSERT_BODY: Final = "INSERT INTO body (position, salt, subject, data) VALUES (?, ?, ?, ?)"
-_INSERT_ERASURE: Final = "INSERT INTO erasure (position, by_position) VALUES (?, ?)"
-_INSERT_ARCHIVED: Final = "INSERT INTO archive (position, by_position) VALUES (?, ?)"
-_RELEASE_BODY: Final = "UPDATE body SET salt = zeroblob(32), data = zeroblob(0) WHERE position = ?"
-# Zeros of the same length, so that the row stays in its place (schema.sql says why).
-_ERASE_BODY: Final = (
-    "UPDATE body SET salt = zeroblob(32), data = zeroblob(length(data)), subject = NULL "
-    "WHERE position = ?"
-)
-_INSERT_HOLD: Final = (
-    "INSERT INTO hold (holder, resource) VALUES (?, ?) ON CONFLICT (holder, resource) DO NOTHING"
-)
-_INSERT_REQUEST: Final = (
-    "INSERT INTO request (scope, key, digest, first, last, at) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (scope, key) DO UPDATE SET digest = excluded.digest, first = excluded.first, "
-    "last = excluded.last, at = excluded.at"
-)
 
 
 class SqliteLedger:
@@ -153,7 +132,7 @@ class Writer:
         self._batch_max = batch_max
         self._deliver = deliver
         self._ledger = SqliteLedger(connection, decoders)
-        self._sequencer = Sequencer(journal_id, self._ledger, lambda: os.urandom(SALT_BYTES))
+        self._sequencer = Sequencer(journal_id, self._ledger, RandomSource(SALT_BYTES))
         self._position = self._durable_head()
         self._last_at = int(
             connection.execute(
@@ -295,7 +274,8 @@ class Writer:
                 results.append((token, error))
                 continue
             if isinstance(made, Sequenced):
-                self._insert(made)
+                insert(self._connection, made)
+                self._ledger.remember(made.heads)
                 position += len(made.rows)
                 erases = erases or bool(made.erased)
                 results.append((token, Appended([row.event for row in made.rows])))
@@ -314,42 +294,6 @@ class Writer:
             if self._scrub_at is None:
                 self._scrub_at = time.monotonic() + SCRUB_SECONDS
         return results
-
-    def _insert(self, made: Sequenced) -> None:
-        execute, many = self._connection.execute, self._connection.executemany
-        many(
-            _INSERT_EVENT,
-            [
-                (ev.position, ev.stream, ev.version, ev.at, row.entry, ev.leaf, ev.body_at)
-                for row in made.rows
-                for ev in (row.event,)
-            ],
-        )
-        bodies = [
-            (row.event.position, row.salt, row.subject, row.body)
-            for row in made.rows
-            if row.body is not None
-        ]
-        if bodies:
-            many(_INSERT_BODY, bodies)
-        if made.archived:
-            many(_INSERT_ARCHIVED, [(position, made.gone_by) for position in made.archived])
-            many(_RELEASE_BODY, [(position,) for position in made.archived])
-        if made.erased:
-            many(_INSERT_ERASURE, [(position, made.gone_by) for position in made.erased])
-            many(_ERASE_BODY, [(position,) for position in made.erased])
-        if made.request is not None:
-            request, taken = made.request
-            execute(
-                _INSERT_REQUEST,
-                (request.scope, request.key, taken.digest, taken.first, taken.last, taken.at),
-            )
-        for change in made.holds:
-            if isinstance(change, Hold):
-                execute(_INSERT_HOLD, (change.holder, change.resource))
-            else:
-                execute("DELETE FROM hold WHERE holder = ?", (change,))
-        self._ledger.remember(made.heads)
 
     def _durable_head(self) -> int:
         return int(self._connection.execute(HEAD).fetchone()[0])
