@@ -1,7 +1,7 @@
 """How a request's head is read from a connection: bounded, and refused in the form of the API.
 
-Uvicorn has no bound on headers and answers what is no HTTP in plain text; this is its protocol
-with both put right.
+Uvicorn has no bound on headers, answers what is no HTTP in plain text, and writes an answer in two
+pieces; this is its protocol with all that put right.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .errors import RequestError, body_of
+from .joined_writes import JoinedWrites
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
@@ -39,6 +40,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _unfinished_bytes = 0
     _is_in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection."""
+        super().connection_made(JoinedWrites(transport))
 
     def data_received(self, data: bytes) -> None:
         """Take what came. A name or value that never ends is told to nobody before its end."""
