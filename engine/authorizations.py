@@ -101,7 +101,7 @@ class Authorizations:
         self._states: OrderedDict[str, AuthorizationState] = OrderedDict()
         self.api: Final = api
         """The API that the operator has configured for nodes with an authorization."""
-        self._unsubscribe = journal.subscribe(self._follow)
+        self._unsubscribe = journal.subscribe(self._follow, e.OBJECT_EVENTS)
 
     # What clients do
 

@@ -29,6 +29,7 @@ from .limits import Limits
 from .log_context import REQUEST, RUN
 from .memory import Memory, recall
 from .requests import Request
+from .run_figures import FOLLOWED
 from .run_requests import RunRequests, Started
 from .runs import Runs
 from .transcript import Snapshot, Transcript
@@ -61,7 +62,7 @@ class Engine:
         """The runs that other runs started."""
         self.limits: Final[Limits] = services.limits
         self.figures: Final = services.figures
-        services.journal.subscribe(self.figures.follow)
+        services.journal.subscribe(self.figures.follow, FOLLOWED)
         self._admission = Admission(services.limits)
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -33,6 +33,8 @@ CALL_CODES: Final = frozenset(
     }
 )
 """The codes of calls that are told apart; `http_503` counts as `http_5xx`, the rest as `other`."""
+FOLLOWED: Final[frozenset[type[Facts]]] = frozenset({RunRequested, NodeFailed, NodeInterrupted})
+"""The types of events that `RunFigures.follow` has to hear."""
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 CUT_OFF: Final = "cut_off"

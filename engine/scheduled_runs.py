@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from ..journal import events as e
 from ..journal import ids
@@ -12,6 +13,10 @@ from ..journal.journal import Journal
 
 ORIGIN = "schedule"
 """The `origin` and the `trigger_type` of runs that a schedule starts."""
+FOLLOWED: Final[frozenset[type[e.Facts]]] = frozenset(
+    {e.RunRequested, e.RunCompleted, e.RunFailed, e.RunCancelled}
+)
+"""The types of events that `ScheduledRuns.hear` has to hear."""
 
 
 class ScheduledRuns:

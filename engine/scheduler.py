@@ -36,7 +36,7 @@ from .fault_text import fault_text
 from .run_requests import RunRequests, accepted, request_facts
 from .schedule import Schedule, ScheduleError, read_schedule
 from .schedule_rules import scheduled_payload
-from .scheduled_runs import ORIGIN, ScheduledRuns
+from .scheduled_runs import FOLLOWED, ORIGIN, ScheduledRuns
 from .timers import Timers
 from .workflows import Workflows
 
@@ -52,6 +52,7 @@ RETRY_US_MAX: Final = 60_000_000
 LOOK_US: Final = 60_000_000
 """The longest sleep: the machine may be put to sleep or its clock be set, and the timer of the
 loop knows of neither."""
+_FOLLOWED: Final = FOLLOWED | e.OBJECT_EVENTS
 _COUNTED_AT_ONCE: Final = 100
 _log = logging.getLogger("refold.scheduler")
 
@@ -115,7 +116,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin to fire, as soon as the journal and the views have told what there is."""
-        self._unsubscribe = self._parts.journal.subscribe(self._follow)
+        self._unsubscribe = self._parts.journal.subscribe(self._follow, _FOLLOWED)
         self._reading = asyncio.create_task(self._read(), name="schedules")
 
     async def stop(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from ..journal.clock import Clock
 from ..journal.envelope import Recorded
+from ..journal.events import OBJECT_EVENTS
 from ..journal.journal import Body, Journal
 from ..projections.errors import StaleViewsError, ViewsFailedError
 from ..projections.vault_state import VaultItem, evolve
@@ -113,7 +114,7 @@ class VaultItems:
         self._clock = clock
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._generations = count(1)
-        journal.subscribe(self._follow)
+        journal.subscribe(self._follow, OBJECT_EVENTS)
 
     async def of(self, tenant: str) -> Mapping[str, KnownItem]:
         """Return a tenant's items by id, oldest first, as of everything committed before.

@@ -16,7 +16,7 @@ import msgspec
 from ..journal import ids
 from ..journal.envelope import Recorded
 from ..journal.errors import ConflictError
-from ..journal.events import PayloadErased
+from ..journal.events import OBJECT_EVENTS, PayloadErased
 from ..journal.journal import LATEST, Journal
 from ..projections.workflow_state import WorkflowState, evolve, evolved, fold
 from .copying import read_whole
@@ -77,7 +77,7 @@ class Workflows:
         self._sealer = sealer
         self._states: OrderedDict[str, WorkflowState] = OrderedDict()
         self._definitions: OrderedDict[tuple[str, int], Definition] = OrderedDict()
-        journal.subscribe(self._follow)
+        journal.subscribe(self._follow, OBJECT_EVENTS)
 
     async def find(
         self, tenant: str, workflow_id: str, *, deleted_too: bool = False, at: int = LATEST

@@ -71,6 +71,7 @@ __all__ = [
     "CATALOGUE",
     "DECODERS",
     "INTEGER_MAX",
+    "OBJECT_EVENTS",
     "RUN_ENDED",
     "UPCASTERS",
     "AuthorizationDefined",
@@ -158,6 +159,10 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
     IterationStarted,
     IterationEnded,
 )
+OBJECT_EVENTS: Final[frozenset[type[Facts]]] = frozenset(
+    facts for facts in CATALOGUE if facts.__module__ == JournalCreated.__module__
+)
+"""All types of object_events.py: no run's stream has any of them, and no other stream others."""
 RUN_ENDED: Final = frozenset({RunCompleted.type, RunFailed.type, RunCancelled.type})
 
 UPCASTERS: Final[tuple[Upcaster, ...]] = ()

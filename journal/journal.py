@@ -7,7 +7,7 @@ whether a request was made before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Final, Protocol
 
 import msgspec
@@ -117,6 +117,7 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
 
 
 Subscriber = Callable[[Sequence[Recorded]], None]
+Types = Set[type[Facts]]
 
 
 class Journal(Protocol):
@@ -214,12 +215,13 @@ class Journal(Protocol):
         """Return the newest `journal.created` or `key.rotated`: which service key is in use."""
         ...
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(self, subscriber: Subscriber, of: Types | None = None) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order.
 
         It is called on the event loop's thread, before the appending callers go on, once for
         each group of commits that became durable together, and must neither wait nor raise: an
-        exception goes to the loop's handler and that subscriber has missed the group. Returns
-        the function that ends the subscription.
+        exception goes to the loop's handler and that subscriber has missed the group. With `of`
+        it hears of events of these types only, and of no group without any. Returns the function
+        that ends the subscription.
         """
         ...

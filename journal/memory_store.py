@@ -15,7 +15,7 @@ from .claims import SIGN
 from .clock import Clock
 from .envelope import Recorded
 from .events import JournalCreated, KeyRotated, SegmentArchived
-from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Standing, Subscriber
+from .journal import PAGE, Appended, Body, Commit, Hold, RequestKey, Standing, Subscriber, Types
 from .sequencer import EMPTY, Head, Sequenced, Sequencer, TakenRequest, is_remembered
 from .subscriptions import Subscriptions
 
@@ -176,9 +176,9 @@ class MemoryJournal:
                 return event
         return None
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(self, subscriber: Subscriber, of: Types | None = None) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
-        return self._subscriptions.add(subscriber)
+        return self._subscriptions.add(subscriber, of)
 
     def _keep(self, made: Sequenced) -> None:
         ledger = self._ledger

@@ -33,6 +33,7 @@ from .journal import (
     RequestKey,
     Standing,
     Subscriber,
+    Types,
 )
 from .sequencer import TakenRequest, is_remembered
 from .sqlite_file import (
@@ -259,9 +260,9 @@ class SqliteJournal:
         """Return the newest event that says which service key is in use."""
         return next(iter(events_of(await self._read(KEY_EVENT, ()), self._decoders)), None)
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(self, subscriber: Subscriber, of: Types | None = None) -> Callable[[], None]:
         """Call `subscriber` with the events of each commit from now on, in order."""
-        return self._subscriptions.add(subscriber)
+        return self._subscriptions.add(subscriber, of)
 
     def close(self) -> None:
         """Refuse further appends, those that wait for a place in the queue included."""
