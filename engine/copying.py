@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from ..journal.clock import IdSource
 from ..journal.envelope import Recorded
-from ..journal.journal import LATEST, Journal
+from ..journal.journal import LATEST, PAGE, Journal
 from .cut import replayable, replayed
 from .transcript import EVENTS_PER_COMMIT_MAX, Transcript
 
@@ -44,3 +44,5 @@ async def read_whole(
             yield [event for event in page if event.version <= up_to and event.position <= at]
             return
         yield list(page)
+        if len(page) < PAGE:
+            return

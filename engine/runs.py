@@ -53,13 +53,23 @@ class Runs:
         if first.position > at:
             raise NotFoundError("run")
         loaded = await self.load(run_id, at=at)
+        await self.check_visible(
+            tenant, loaded.state.origin.workflow, deleted_too=deleted_too, at=at
+        )
+        return loaded
+
+    async def check_visible(
+        self, tenant: str, workflow: str, *, deleted_too: bool = False, at: int = LATEST
+    ) -> None:
+        """See that the runs of a workflow may be shown as of a position.
+
+        Raises:
+            NotFoundError: the workflow was deleted by then.
+        """
         try:
-            await self._workflows.find(
-                tenant, loaded.state.origin.workflow, deleted_too=deleted_too, at=at
-            )
+            await self._workflows.find(tenant, workflow, deleted_too=deleted_too, at=at)
         except NotFoundError:
             raise NotFoundError("run") from None
-        return loaded
 
     async def load(self, run_id: str, *, at: int = LATEST) -> LoadedRun:
         """Load a run, whoever's it is."""

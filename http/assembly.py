@@ -39,6 +39,7 @@ from ..projections.loading import find
 from ..projections.views import Views, open_views
 from .authorization_parts import open_authorizations
 from .feeds import Feeds
+from .finished_runs import FinishedRuns
 from .keys import vault_keys
 from .mail_settings import mail_server
 from .proofs import Proofs, open_proofs
@@ -143,6 +144,7 @@ def _wire(settings: Settings, public_url: str, opened: _Opened, mailer: Mailer) 
         keys=secrets.keys,
         proofs=opened.proofs,
         feeds=Feeds(journal, settings.max_feeds_per_tenant, settings.feed_stall_seconds_max),
+        finished=FinishedRuns(journal),
         data=settings.data,
         public_url=public_url,
         body_bytes_max=settings.body_bytes_max,

@@ -46,16 +46,21 @@ async def get_run(app: App, call: Call) -> Answer:
     include = call.query.get("include")
     if include not in (None, "workflow"):
         raise parameter_invalid("include", "must be 'workflow'")
-    loaded = await app.runs.find(call.principal.tenant, call.params["runId"], at=call.at)
+    tenant, run_id, forgotten = call.principal.tenant, call.params["runId"], app.finished.forgotten
+    known = None if include else app.finished.find(tenant, run_id, call.at)
+    if known is not None:
+        await app.runs.check_visible(tenant, known.workflow, at=call.at)
+        return Answer(200, known.body)
+    loaded = await app.runs.find(tenant, run_id, at=call.at)
     shown = await show_run(app, loaded.state)
     if include:
-        shown = msgspec.structs.replace(
-            shown,
-            workflow=await _pinned_workflow(
-                app, loaded.state, call.at, in_clear=call.has_scope("workflows:write")
-            ),
+        pinned = await _pinned_workflow(
+            app, loaded.state, call.at, in_clear=call.has_scope("workflows:write")
         )
-    return answer(200, shown)
+        return answer(200, msgspec.structs.replace(shown, workflow=pinned))
+    body = msgspec.json.encode(shown)
+    app.finished.keep(loaded, body, forgotten)
+    return Answer(200, body)
 
 
 async def rerun(app: App, call: Call) -> Answer:

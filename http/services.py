@@ -27,6 +27,7 @@ from ..projections.views import Views
 from ..projections.workflow_state import WorkflowState, WorkflowVersion
 from . import rendering, wire
 from .feeds import Feeds
+from .finished_runs import FinishedRuns
 from .key_rotation import KeyService
 from .proofs import Proofs
 from .request_figures import RequestFigures
@@ -56,6 +57,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     keys: KeyService
     proofs: Proofs
     feeds: Feeds
+    finished: FinishedRuns
     requests: RequestFigures = msgspec.field(default_factory=RequestFigures)
     data: Path
     """The data directory."""
