@@ -76,5 +76,7 @@ def known_in(state: RunState, iteration: str, nodes: Iterable[str]) -> list[Node
     What became ready then becomes ready in the same order, so that a recovered run chooses as
     the one that never died. Nodes without an outcome come last.
     """
+    if not state.nodes:
+        return []
     found = [known for node in nodes if (known := state.at((iteration, node))) is not None]
     return sorted(found, key=lambda known: known.outcome_version or state.version + 1)

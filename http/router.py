@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from .errors import RequestError
 
 T = TypeVar("T")
+_Pattern = tuple[Callable[[str], re.Match[str] | None], dict[str, T]]
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
@@ -27,10 +29,11 @@ class Router(Generic[T]):
         self._fixed = {path: ms for path, ms in by_path.items() if "{" not in path}
         # Of two patterns that fit, the one whose first parameter comes later says more.
         patterns = sorted((p for p in by_path if "{" in p), key=lambda p: -p.index("{"))
-        self._patterns: list[tuple[Callable[[str], re.Match[str] | None], dict[str, T]]] = [
-            (re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", path)).fullmatch, by_path[path])
-            for path in patterns
-        ]
+        self._patterns: defaultdict[int, list[_Pattern[T]]] = defaultdict(list)
+        for path in patterns:
+            fits = re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", path)).fullmatch
+            # Only a path of as many segments can fit.
+            self._patterns[path.count("/")].append((fits, by_path[path]))
 
     def find(self, method: str, path: str) -> tuple[T, Mapping[str, str]]:
         """Return the target and the parameters of its path.
@@ -41,7 +44,7 @@ class Router(Generic[T]):
         methods = self._fixed.get(path)
         if methods is not None:
             return _by_method(methods, method), _NO_PARAMETERS
-        for fits, methods in self._patterns:
+        for fits, methods in self._patterns.get(path.count("/"), ()):
             if found := fits(path):
                 return _by_method(methods, method), found.groupdict()
         raise RequestError(404, "resource_missing", "There is nothing at this path.")

@@ -162,28 +162,29 @@ async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] 
     `of` is the message and the original of a rerun or resume, whose answer wraps the run.
     """
     await app.engine.begin(started)
-    accepted_state = fold(started.run_id, started.events)
     seconds = call.wait_seconds()
     if seconds:
         finished = await _finished(app, started.run_id, seconds)
         if finished is not None:
-            wrapped = await _wrap(app, accepted_state, finished, of)
+            wrapped = await _wrap(app, started, finished, of)
             made = answer(200, wrapped).with_header("Preference-Applied", f"wait={seconds}")
             return _marked(made, started)
+    accepted = fold(started.run_id, started.events)
     if started.repeated or of is not None:
-        shown = await show_run(app, accepted_state, logs=False)
+        shown = await show_run(app, accepted, logs=False)
     else:
         position = started.events[0].position
-        shown = rendering.run(accepted_state, {position: started.body}, position, logs=False)
-    return _marked(answer(202, await _wrap(app, accepted_state, shown, of)), started)
+        shown = rendering.run(accepted, {position: started.body}, position, logs=False)
+    return _marked(answer(202, await _wrap(app, started, shown, of)), started)
 
 
 async def _wrap(
-    app: App, accepted: RunState, shown: wire.Run, of: tuple[str, str] | None
+    app: App, started: Started, shown: wire.Run, of: tuple[str, str] | None
 ) -> wire.Run | wire.NewRun:
     if of is None:
         return shown
     message, original = of
+    accepted = fold(started.run_id, started.events)
     if accepted.origin.origin == "rerun":
         # As of the run's own first event, and without secrets, so that a repeated call, and one
         # with another token, shows the same.

@@ -61,7 +61,7 @@ class RandomSource:
                 return self._left.pop()
             except IndexError:
                 drawn, size = os.urandom(self._size * _DRAWN_AT_ONCE), self._size
-                self._left.extend(drawn[at : at + size] for at in range(0, len(drawn), size))
+                self._left.extend([drawn[at : at + size] for at in range(0, len(drawn), size)])
 
 
 class IdSource:
