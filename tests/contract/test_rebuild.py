@@ -354,6 +354,7 @@ def test_each_error_has_a_stable_code(tmp_path: Path) -> None:
         "ProjectionRefusedError": "projection_refused",
         "ChangedFoldError": "changed_fold",
         "PoisonEventError": "poison_event",
+        "FoldTooSlowError": "fold_too_slow",
         "NothingKeptError": "nothing_kept",
         "NotStoppedError": "not_stopped",
         "ExportRefusedError": "export_refused",
