@@ -67,8 +67,13 @@ def _other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("spoil", "is_idle"),
-    [(deleted, False), (truncated, False), (overwritten, True), (overwritten, False)]
-    + [(replaced, False)],
+    [
+        (deleted, False),
+        (truncated, False),
+        (overwritten, False),
+        (overwritten, True),
+        (replaced, False),
+    ],
 )
 def test_a_file_that_is_spoilt_under_a_service_is_named_and_made_anew_without_a_restart(
     tmp_path: Path, other: Path, spoil: Callable[[Path, Path], None], *, is_idle: bool
