@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias, TypeVar
 
 from ..journal.envelope import Recorded
@@ -25,6 +26,7 @@ SQL_SECONDS: Final = 2.0
 """How long the statements of one step may take, where folds are watched."""
 _STEPS_BETWEEN: Final = 100_000
 _BODIES_AT_ONCE: Final = 50
+_UNLIMITED: Final = nullcontext()
 
 
 class Applier:
@@ -38,8 +40,9 @@ class Applier:
         *,
         bodies: Bodies | None = None,
         watch: Callable[[int], None] | None = None,
+        limit: AbstractContextManager[None] = _UNLIMITED,
     ) -> None:
-        """`watch` hears of each position before it is folded.
+        """`watch` hears of each position before it is folded; folds are called within `limit`.
 
         Raises:
             ProjectionRefusedError: the projection reads bodies, and there is nobody to read them.
@@ -53,6 +56,7 @@ class Applier:
             )
         self._bodies = bodies
         self._watch = watch
+        self._limit = limit
         self._wanted = frozenset(projection.events)
         self._vetter = Vetter(projection, generation)
         self.generation = generation
@@ -97,6 +101,10 @@ class Applier:
         """Return what events change; changes nothing itself, so it needs no transaction."""
         if self._fold_body is not None or self._watch is not None:
             return self._fold_watched(events)
+        with self._limit:
+            return self._folded(events)
+
+    def _folded(self, events: Sequence[Recorded]) -> Changes:
         fold, wanted = self._fold, self._wanted
         changes: Changes = []
         sql = ""

@@ -7,6 +7,7 @@ ProjectionError
 ├── UnknownProjectionError  the operator: there is no projection of that name
 ├── ProjectionRefusedError  the developer: a projection breaks a rule of the interface
 ├── ChangedFoldError    the developer: a fold is not the one that made its rows
+├── FoldTooSlowError    the developer: a fold does not come back
 ├── PoisonEventError    the developer: a fold can't take an event
 ├── NothingKeptError    the operator: there are no rows to go back to
 ├── NotStoppedError     a caller: there is nothing to retry
@@ -91,6 +92,16 @@ class ChangedFoldError(ProjectionError):
         )
         self.name = name
         self.version = version
+
+
+class FoldTooSlowError(ProjectionError):
+    """A fold that shares its thread with others did not come back in time."""
+
+    code = "fold_too_slow"
+
+    def __init__(self) -> None:
+        # It is raised by the interpreter, which knows no arguments.
+        super().__init__("the fold did not return in time")
 
 
 class PoisonEventError(ProjectionError):

@@ -16,6 +16,7 @@ from ..journal.envelope import Recorded
 from .applying import Applier
 from .errors import ViewsReplacedError
 from .faults import Fault, in_one_line
+from .fold_limit import FoldLimit
 from .generations import Generation, move
 from .projection import Projection
 from .sqlite_errors import is_damage, is_passing
@@ -50,7 +51,9 @@ class _Lane:
 class Lanes:
     """The projections of one projector, used by its thread; other threads only look."""
 
-    def __init__(self, projections: Sequence[Projection]) -> None:
+    def __init__(self, projections: Sequence[Projection], limit: FoldLimit) -> None:
+        """`limit` is what folds are called within."""
+        self._limit = limit
         self._lanes = {projection.name: _Lane(projection) for projection in projections}
         self._is_new = True
         self._connection: sqlite3.Connection | None = None
@@ -199,7 +202,9 @@ class Lanes:
         lane.reached = (row.position, row.leaf)
         if lane.applier is None or lane.applier.generation != row.generation:
             assert self._connection is not None, "a connection is opened first"
-            lane.applier = Applier(self._connection, lane.projection, row.generation)
+            lane.applier = Applier(
+                self._connection, lane.projection, row.generation, limit=self._limit
+            )
         if not new:
             return True
         if new[0].position != row.position + 1:

@@ -21,8 +21,15 @@ from typing import Final
 
 from ..journal.envelope import Recorded
 from ..journal.errors import JournalError
-from .errors import GapError, ProjectionError, ViewsBusyError, ViewsReplacedError
+from .errors import (
+    FoldTooSlowError,
+    GapError,
+    ProjectionError,
+    ViewsBusyError,
+    ViewsReplacedError,
+)
 from .faults import told
+from .fold_limit import BUILT_IN_SECONDS, FoldLimit
 from .generations import live_generations
 from .journal_file import open_journal_file
 from .lanes import Lanes, NotTakenError
@@ -71,7 +78,9 @@ class Projector:
         self._is_urgent = False
         self._is_stopping = False
         self._retries: set[str] = set()
-        self._lanes = Lanes(projections)
+        self._found_damage: BaseException | None = None
+        self._limit = FoldLimit(BUILT_IN_SECONDS)
+        self._lanes = Lanes(projections, self._limit)
         self._trouble = ""
         self.incarnation = 0
         """Counted up when the file was made anew under its readers, who must open it again."""
@@ -130,6 +139,16 @@ class Projector:
             self._is_urgent = True
             self._wake.notify()
 
+    def look(self, incarnation: int, error: BaseException | None) -> None:
+        """Look at the file, because a reader of this incarnation of it met an error."""
+        with self._wake:
+            if incarnation == self.incarnation:
+                self._must_read = True
+                if error is not None and is_damage(error):
+                    # The pages that this thread remembers may be whole.
+                    self._found_damage = error
+                self._wake.notify()
+
     def retry(self, name: str) -> None:
         """Try again the event that a projection stopped at."""
         with self._wake:
@@ -145,6 +164,13 @@ class Projector:
             self._thread.join()
 
     def _run(self) -> None:
+        self._limit.start()
+        try:
+            self._work()
+        finally:
+            self._limit.stop()
+
+    def _work(self) -> None:
         while not self._is_stopping:
             try:
                 with closing(connect(self._views_path)) as connection:
@@ -158,6 +184,10 @@ class Projector:
                     self._halt(told(error))
                     return
                 self._make_anew(error)
+            except FoldTooSlowError:
+                # It came a moment after the fold had returned after all: begin where the rows are.
+                self._lanes.forget()
+                self._must_read = True
             except Exception as error:
                 known = isinstance(error, ProjectionError | JournalError)
                 self._halt(str(error) if known else told(error))
@@ -193,8 +223,9 @@ class Projector:
             except (ViewsBusyError, sqlite3.Error, OSError) as again:
                 self._trouble = f"{self._views_path} can't be made anew: {told(again)}"
                 self._rest()
-        self.incarnation += 1
         with self._wake:
+            self.incarnation += 1
+            self._found_damage = None
             self._waiting.clear()
             self._must_read = True
 
@@ -208,6 +239,8 @@ class Projector:
                 must_read, self._must_read = self._must_read, False
                 retries, self._retries = self._retries, set()
                 self._is_urgent = False
+                if self._found_damage is not None:
+                    raise self._found_damage
             self._lanes.retry(retries)
             try:
                 if must_read or not self._apply(connection, events):

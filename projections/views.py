@@ -12,7 +12,7 @@ import msgspec
 
 from ..journal.journal import LATEST, Journal
 from .built_in import BUILT_IN
-from .errors import StaleViewsError, UnknownProjectionError
+from .errors import StaleViewsError, UnknownProjectionError, ViewsFailedError
 from .loading import Loaded
 from .projection import Projection, SqlValue
 from .projector import QUEUED_MAX, Projector
@@ -275,7 +275,13 @@ class Views:
     async def _read(self, of: str, statement: str, parameters: Sequence[SqlValue]) -> Iterable[Any]:
         if reason := self.projector.left_out(of):
             raise StaleViewsError(self._journal.head, self.position, reason)
-        return await self.readers.fetch(self.projector.incarnation, statement, parameters)
+        incarnation = self.projector.incarnation
+        try:
+            return await self.readers.fetch(incarnation, statement, parameters)
+        except ViewsFailedError as error:
+            # Where nothing happens the projector would not come upon it for long.
+            self.projector.look(incarnation, error.__cause__)
+            raise
 
     def _moved(self) -> None:
         """Wake who waits; called on the projector's thread."""

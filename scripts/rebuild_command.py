@@ -28,6 +28,13 @@ def rebuild(
             negative="", help="Go back to the rows that were live before the last rebuild instead."
         ),
     ] = False,
+    floor: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Measure the floor beside it: read, decode and fold the same events, no writes.",
+        ),
+    ] = False,
 ) -> int:
     """Make projections anew from the journal and let them take over when they are complete.
 
@@ -38,19 +45,30 @@ def rebuild(
     """
     from ..projections import loading
     from ..projections import rebuild as rebuilding
+    from ..projections.floor import fold_in_memory
     from .progress_bar import progress_bar
 
-    began = time.perf_counter()
     known = [*BUILT_IN, *(made.projection for made in loading.find(settings.projection))]
+    began, used = time.perf_counter(), time.process_time()
     with progress_bar("rebuild", "events") as report:
         made = rebuilding.rebuild(
             settings.data, names, projections=known, roll_back=roll_back, report=report
         )
-    seconds = time.perf_counter() - began
+    seconds, busy = time.perf_counter() - began, time.process_time() - used
     for row in made:
         now = "live" if row.is_live else "ready for the next start,"
         print(f"{row.name}: {row.rows} rows at position {row.position}, {now} as {row.generation}")
         print(f"  digest {row.digest}")
     events = max(row.position for row in made)
     print(f"{events} events in {seconds:.1f} s, {events / seconds:,.0f} events/s")
+    if floor:
+        folds = rebuilding.chosen(names, known)
+        began, used = time.perf_counter(), time.process_time()
+        with progress_bar("floor", "events") as report:
+            fold_in_memory(settings.data, folds, report)
+        least, least_busy = time.perf_counter() - began, time.process_time() - used
+        print(
+            f"floor {least:.1f} s: {seconds / least:.1f} times as long, "
+            f"{busy / least_busy:.1f} times the processor time"
+        )
     return 0

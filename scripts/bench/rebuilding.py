@@ -12,9 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ...journal.sqlite_file import JOURNAL_FILE
-from ...projections.built_in import BUILT_IN
-from ...projections.journal_file import open_journal_file
+from ...projections.floor import fold_in_memory
 from .figure import Figure
 from .floors import Cost
 from .stock import stocked
@@ -22,7 +20,6 @@ from .workflows import CONTEXT, pure
 
 EVENTS: Final = 1_000_000
 EVENTS_A_RUN: Final = 9
-_PAGE: Final = 2000
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -76,25 +73,13 @@ def _measure(command: list[str]) -> Process:
     return Process(Cost(time.perf_counter() - began, used.ru_utime + used.ru_stime), peak)
 
 
-def _fold(data: Path) -> None:
-    """The floor: fold all events with every view's fold, and forget what it says."""
-    folds = [(frozenset(projection.events), projection.fold) for projection in BUILT_IN]
-    with open_journal_file(data / JOURNAL_FILE) as journal:
-        after = 0
-        while events := journal.page(after, _PAGE):
-            for wanted, fold in folds:
-                for event in events:
-                    if type(event.facts) in wanted:
-                        fold(event)
-            after = events[-1].position
-
-
 def main() -> None:
     """Fold a data directory, or measure the command that follows `measure`."""
     if sys.argv[1] == "measure":
         sys.stdout.write(msgspec.json.encode(_measure(sys.argv[2:])).decode())
     else:
-        _fold(Path(sys.argv[1]))
+        # The floor.
+        fold_in_memory(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

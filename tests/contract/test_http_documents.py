@@ -56,6 +56,7 @@ FAULTS_OF_OURS: set[type[Exception]] = {
     view_errors.ProjectionRefusedError,
     view_errors.ChangedFoldError,
     view_errors.PoisonEventError,
+    view_errors.FoldTooSlowError,
     view_errors.ViewsReplacedError,
     view_errors.GapError,
     view_errors.ExportRefusedError,

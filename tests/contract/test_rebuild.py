@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -312,13 +313,14 @@ def test_the_command_works_beside_a_running_service_and_prints_rows_and_digests(
     async def main() -> None:
         async with served(tmp_path) as (journal, views):
             await add_runs(journal, 3)
-            done = await asyncio.to_thread(command, "runs", data=tmp_path)
+            done = await asyncio.to_thread(command, "runs", "--floor", data=tmp_path)
             assert (done.returncode, done.stderr) == (0, "")
             await views.wait_for(journal.head)
-            first, second, last = done.stdout.splitlines()
+            first, second, last, floor = done.stdout.splitlines()
             assert first == "runs: 9 rows at position 16, live as 2"
             assert second == f"  digest {await views.digest('runs')}"
             assert last.startswith("16 events in ")
+            assert re.fullmatch(r"floor .* s: .* times as long, .* times the processor time", floor)
             await add_runs(journal, 1)
             await views.wait_for(journal.head)
             assert len(await all_runs(views)) == 4
@@ -354,6 +356,7 @@ def test_each_error_has_a_stable_code(tmp_path: Path) -> None:
         "ProjectionRefusedError": "projection_refused",
         "ChangedFoldError": "changed_fold",
         "PoisonEventError": "poison_event",
+        "FoldTooSlowError": "fold_too_slow",
         "NothingKeptError": "nothing_kept",
         "NotStoppedError": "not_stopped",
         "ExportRefusedError": "export_refused",

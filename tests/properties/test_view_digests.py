@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from refold.journal.envelope import Recorded
 from refold.projections.applying import Applier
+from refold.projections.fold_limit import FoldLimit
 from refold.projections.generations import (
     SCHEMA,
     create_generation,
@@ -57,7 +58,7 @@ def followed(
 
 def begun(connection: sqlite3.Connection, projection: Projection) -> Lanes:
     """Begin as the start of a service does; the file that it watches is any that stays."""
-    lanes = Lanes([projection])
+    lanes = Lanes([projection], FoldLimit(60))
     lanes.open(connection, OpenedFile(Path(__file__)))
     with transaction(connection):
         lanes.apply(live_generations(connection), ())
