@@ -49,7 +49,7 @@ from .subscription_parts import open_subscriptions
 from .vault_parts import VaultParts, open_vault
 
 
-class _Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What is opened for a service's life and closed after it."""
 
     clock: SystemClock
@@ -69,13 +69,13 @@ async def assemble(
 ) -> AsyncGenerator[tuple[App, IdSource], None]:
     """Open the journal and the views of a data directory and wire the engine to them."""
     mailer = Mailer(mail_server(settings), clock := SystemClock())
-    _bound_nodes(settings, clock)
+    bound_nodes(settings, clock)
     async with _open(settings, clock) as opened:
-        yield _wire(settings, public_url, opened, mailer), opened.ids
+        yield wired(settings, public_url, opened, mailer), opened.ids
 
 
 @asynccontextmanager
-async def _open(settings: Settings, clock: SystemClock) -> AsyncGenerator[_Opened]:
+async def _open(settings: Settings, clock: SystemClock) -> AsyncGenerator[Opened]:
     keys, ids = vault_keys(settings), IdSource(clock)
     async with (
         open_journal(
@@ -97,7 +97,7 @@ async def _open(settings: Settings, clock: SystemClock) -> AsyncGenerator[_Opene
             max_response_bytes=settings.response_bytes_max,
         )
         try:
-            yield _Opened(
+            yield Opened(
                 clock=clock,
                 ids=ids,
                 journal=journal,
@@ -112,7 +112,7 @@ async def _open(settings: Settings, clock: SystemClock) -> AsyncGenerator[_Opene
             await outbound.close()
 
 
-def _wire(settings: Settings, public_url: str, opened: _Opened, mailer: Mailer) -> App:
+def wired(settings: Settings, public_url: str, opened: Opened, mailer: Mailer) -> App:
     """Make the engine and all that the routes work with."""
     clock, ids, journal, views = opened.clock, opened.ids, opened.journal, opened.views
     secrets, grants, limits = opened.secrets, opened.grants, _limits(settings)
@@ -152,7 +152,7 @@ def _wire(settings: Settings, public_url: str, opened: _Opened, mailer: Mailer) 
     )
 
 
-def _bound_nodes(settings: Settings, clock: SystemClock) -> None:
+def bound_nodes(settings: Settings, clock: SystemClock) -> None:
     """Give nodes and templates their clock and the limits that are the same for all."""
     WallClock.source = clock
     Delay.seconds_max = settings.delay_seconds_max

@@ -95,7 +95,7 @@ class MemoryJournal:
         if isinstance(made, Appended):
             return made
         self._last_at = at
-        self._keep(made)
+        keep(self._ledger, made)
         events = [row.event for row in made.rows]
         self._subscriptions.notify(events)
         return Appended(events)
@@ -180,27 +180,28 @@ class MemoryJournal:
         """Call `subscriber` with the events of each commit from now on, in order."""
         return self._subscriptions.add(subscriber, of)
 
-    def _keep(self, made: Sequenced) -> None:
-        ledger = self._ledger
-        for row in made.rows:
-            ledger.events.append(row.event)
-            ledger.streams[row.event.stream].append(row.event)
-            if row.body is not None and row.salt is not None:
-                ledger.bodies[row.event.position] = Body(row.salt, row.body)
-                if row.subject is not None:
-                    ledger.subjects[row.event.position] = row.subject
-        for position in made.archived:
-            said = ledger.events[made.gone_by - 1].facts
-            del ledger.bodies[position]
-            ledger.segments[position] = said.name if isinstance(said, SegmentArchived) else ""
-        for position in made.erased:
-            (ledger.bodies if position in ledger.bodies else ledger.segments).pop(position)
-            ledger.subjects.pop(position, None)
-        if made.request is not None:
-            request, taken = made.request
-            ledger.requests[request.scope, request.key] = taken
-        for change in made.holds:
-            if isinstance(change, Hold):
-                ledger.holds[change.holder].add(change.resource)
-            else:
-                ledger.holds.pop(change, None)
+
+def keep(ledger: MemoryLedger, made: Sequenced) -> None:
+    """Enter the rows of a commit."""
+    for row in made.rows:
+        ledger.events.append(row.event)
+        ledger.streams[row.event.stream].append(row.event)
+        if row.body is not None and row.salt is not None:
+            ledger.bodies[row.event.position] = Body(row.salt, row.body)
+            if row.subject is not None:
+                ledger.subjects[row.event.position] = row.subject
+    for position in made.archived:
+        said = ledger.events[made.gone_by - 1].facts
+        del ledger.bodies[position]
+        ledger.segments[position] = said.name if isinstance(said, SegmentArchived) else ""
+    for position in made.erased:
+        (ledger.bodies if position in ledger.bodies else ledger.segments).pop(position)
+        ledger.subjects.pop(position, None)
+    if made.request is not None:
+        request, taken = made.request
+        ledger.requests[request.scope, request.key] = taken
+    for change in made.holds:
+        if isinstance(change, Hold):
+            ledger.holds[change.holder].add(change.resource)
+        else:
+            ledger.holds.pop(change, None)

@@ -29,6 +29,7 @@ _COMMANDS = {
     "export": "refold.scripts.export_command:export",
     "verify": "refold.scripts.verify_command:verify",
     "archive": "refold.scripts.archive_command:archive",
+    "simulate": "refold.scripts.simulate_command:simulate",
 }
 
 EXIT_FAILED = 1
