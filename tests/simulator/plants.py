@@ -22,7 +22,7 @@ from refold.engine.runs import Runs
 from refold.http.auth import Authenticator
 from refold.journal.sequencer import Sequencer
 from refold.journal.tree_store import Tree
-from refold.projections import lanes
+from refold.projections.generations import move
 from refold.projections.lanes import Lanes
 from tests.simulator.disk import Disk
 from tests.simulator.world import simulate
@@ -95,14 +95,14 @@ def view_checkpoint_before_rows() -> Sequence[Patch]:
     """Commit how far the views are before their rows."""
     advance = Lanes._advance  # pyright: ignore[reportPrivateUsage]
 
-    def early(made: Lanes, lane: Any, row: Any, events: Sequence[Any]) -> bool:
+    def early(made: Lanes, lane: Any, row: Any, events: Sequence[Any], *, safely: bool) -> bool:
         connection = made._connection  # pyright: ignore[reportPrivateUsage]
         assert connection is not None
         if events and events[-1].position > row.position:
-            lanes.move(connection, row, events[-1].position, events[-1].leaf)
+            move(connection, row, events[-1].position, events[-1].leaf)
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
-        return advance(made, lane, row, events)
+        return advance(made, lane, row, events, safely=safely)
 
     return [(Lanes, "_advance", early)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from refold.journal.clock import Clock
@@ -274,7 +274,3 @@ class SimulatedStore(MemoryJournal):
         """Return the newest event that says which service key is in use."""
         await self._read()
         return await super().key_event()
-
-    def subscribe(self, subscriber: Callable[[Sequence[Recorded]], None]) -> Callable[[], None]:
-        """Call `subscriber` with the events of each group of commits from now on."""
-        return self._subscriptions.add(subscriber)

@@ -207,7 +207,7 @@ class SimulatedViews(Views):
         self, loop: SimulatedLoop, journal: Journal, file: ViewsFile, dice: Random
     ) -> None:
         super().__init__(
-            NOWHERE, journal, NOWHERE, BUILT_IN, Workers(NOWHERE.parent, ()), QUEUED_MAX
+            NOWHERE, journal, NOWHERE, BUILT_IN, Workers(NOWHERE.parent, ()), QUEUED_MAX, 0
         )
         self.simulated = SimulatedProjector(loop, file, self._moved)
         # The two are final in the class, for everybody but a simulation.

@@ -56,7 +56,7 @@ def test_a_bomb_is_stopped(name: str) -> None:
     """The event loop and the memory are everybody's: one template can't take them."""
     compile_text("{{ 'warm' | upcase }}", "x").render({})
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.thread_time()
     try:
         with pytest.raises(NodeError) as caught:
             compile_text(BOMBS[name], "x").render(CONTEXT)
@@ -64,7 +64,7 @@ def test_a_bomb_is_stopped(name: str) -> None:
     finally:
         tracemalloc.stop()
     assert caught.value.code == "template_limit"
-    assert time.monotonic() - began < SECONDS_MAX
+    assert time.thread_time() - began < SECONDS_MAX
     assert peak < BYTES_MAX
 
 
@@ -84,11 +84,11 @@ def test_a_slow_render_is_stopped_by_the_clock(body: str, monkeypatch: pytest.Mo
     """What no count stops, the clock does, at whichever kind of work the time is spent."""
     monkeypatch.setattr(RenderLimit, "seconds_max", 0.05)
     template = compile_text("{% for i in (1..9999) %}" + body + "{% endfor %}", "x")
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(NodeError, match="takes longer than") as caught:
         template.render(CONTEXT)
     assert caught.value.code == "template_limit"
-    assert time.monotonic() - began < SECONDS_MAX
+    assert time.thread_time() - began < SECONDS_MAX
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_what_python_would_raise_is_a_template_error(source: str) -> None:
 )
 def test_compiling_takes_no_quadratic_time(source: str) -> None:
     """Liquid's scanner would take minutes for some of these: they end before it sees them."""
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(ConfigError):
         compile_text(source, "x").render({})
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_one_value_in_many_places_is_limited() -> None:
