@@ -311,3 +311,46 @@ def test_a_commit_that_makes_no_entries_is_refused_and_harms_no_other(
         assert journal.head == 3
 
     play(scenario)
+
+
+def test_a_subscriber_hears_only_of_the_types_that_it_asks_for(play: Play) -> None:
+    """Who follows workflows goes past no event of a run, and is not called for a group of them."""
+
+    async def scenario(journal: Journal, clock: FakeClock) -> None:
+        heard: list[list[str]] = []
+        every: list[str] = []
+        journal.subscribe(lambda events: every.extend(event.facts.type for event in events))
+        end = journal.subscribe(
+            lambda events: heard.append([event.facts.type for event in events]),
+            frozenset({e.RunRequested, e.RunCompleted}),
+        )
+        await journal.append(commit(write("fl_run_1", 0, requested("fl_w"), started())))
+        await journal.append(commit(write("fl_run_1", 2, started())))
+        await journal.append(commit(write("fl_run_1", 3, started(), completed())))
+        assert heard == [["run.requested"], ["run.completed"]]
+        assert every == [
+            *("run.requested", "run.started"),
+            *("run.started", "run.started", "run.completed"),
+        ]
+        end()
+        await journal.append(commit(write("fl_run_2", 0, requested("fl_w"))))
+        assert len(heard) == 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15, 16, 17, 31, 40])
+def test_appends_of_any_length_are_kept_in_order_and_whole(play: Play, count: int) -> None:
+    """Rows go into the file many at a time; how many at once changes nothing."""
+
+    async def scenario(journal: Journal, clock: FakeClock) -> None:
+        new = [started(b"body %d" % n if n % 3 else None) for n in range(count)]
+        made = await journal.append(commit(write("a", 0, *new)))
+        read = await journal.read_stream("a")
+        assert list(made.events) == list(read)
+        assert [event.id for event in read] == [event.id for event in new]
+        bodies = await journal.read_bodies([event.position for event in read])
+        found = [bodies[v.position].data if v.body_at else None for v in read]
+        assert found == [event.body for event in new]
+
+    play(scenario)
