@@ -109,7 +109,7 @@ class Load:
 def _service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Service]:
     places = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     write_own(tmp_path, 1)
     data = tmp_path / "data"
     with running(data) as service, closing(service.client()) as client:
