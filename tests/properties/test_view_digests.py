@@ -96,7 +96,7 @@ def test_what_is_drawn_makes_rows_in_every_table(projection: Projection) -> None
     """Equal digests of nothing would say nothing."""
     empty = {table.name for table in projection.tables}
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(events=st.one_of(any_events(projection.events), kit.histories()))
     def draw(events: list[Recorded]) -> None:
         with kit.generation_of(projection, events) as connection:
