@@ -41,8 +41,11 @@ class Applier:
         bodies: Bodies | None = None,
         watch: Callable[[int], None] | None = None,
         limit: AbstractContextManager[None] = _UNLIMITED,
+        holds_lock: bool = True,
     ) -> None:
         """`watch` hears of each position before it is folded; folds are called within `limit`.
+
+        Where folds are watched, statements are too, unless nobody else waits for their lock.
 
         Raises:
             ProjectionRefusedError: the projection reads bodies, and there is nobody to read them.
@@ -62,7 +65,7 @@ class Applier:
         self.generation = generation
         self._texts: dict[str, str] = {}
         self._began = 0.0
-        if watch is not None:
+        if watch is not None and holds_lock:
             connection.set_progress_handler(self._is_too_slow, _STEPS_BETWEEN)
 
     def apply(self, events: Sequence[Recorded]) -> None:

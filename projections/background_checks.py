@@ -162,6 +162,6 @@ def _why(code: int, output: bytes) -> str:
     """Say why a process could not compare."""
     if output:
         return in_one_line(msgspec.json.decode(output, type=Fault))
-    if code == -signal.SIGALRM:
-        return f"the fold did not return within {FOLD_SECONDS:g} s"
+    if code == -signal.SIGPROF:
+        return f"a step did not end within {FOLD_SECONDS:g} s of processor time"
     return f"its process ended with {code}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 
@@ -205,12 +205,18 @@ class Build:
         except Exception as error:
             if is_passing(error) or is_damage(error) or isinstance(error, ViewsReplacedError):
                 raise
-            self._stop_before_the_poison(page, error)
-        self._positions = [max(page[-1].position, position) for position in self._positions]
+            # Its cause is in one event, or it was a page of statements on a machine that is busy.
+            self._apply_each(page)
+        else:
+            self._positions = [max(page[-1].position, position) for position in self._positions]
         self._adapt(time.perf_counter() - began)
 
-    def _stop_before_the_poison(self, page: Sequence[Recorded], error: Exception) -> NoReturn:
-        """Apply what can be, one projection after the other, and name the event that can't."""
+    def _apply_each(self, page: Sequence[Recorded]) -> None:
+        """Apply what can be, one projection after the other, and name the event that can't.
+
+        Raises:
+            PoisonEventError: there is one; the rows end right before it.
+        """
         found: PoisonEventError | None = None
         reached = list(self._positions)
         with transaction(self._connection):
@@ -229,7 +235,8 @@ class Build:
                     move(self._connection, row, last.position, last.leaf, after=after)
                     reached[index] = last.position
         self._positions = reached
-        raise found or error from error
+        if found is not None:
+            raise found
 
     def _flip(self, page: Sequence[Recorded]) -> bool:
         """Apply the rest and go live, in one transaction; False if too much was added meanwhile."""

@@ -70,7 +70,14 @@ class Refold:
         self._journal = journal
         self._row = create_generation(connection, projection, state="live")
         self._applier = Applier(
-            connection, projection, self._row.generation, bodies=journal.bodies, watch=watch
+            connection,
+            projection,
+            self._row.generation,
+            bodies=journal.bodies,
+            watch=watch,
+            # It has a file of its own, without a log that an interrupted statement could be undone
+            # by; whoever watches the folds has to watch the processor time of all of it.
+            holds_lock=False,
         )
         self.position = 0
 

@@ -71,7 +71,9 @@ def main(arguments: Sequence[str]) -> int:
     state = WorkerState(int(state_file))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_service, daemon=True).start()
-    watch = _Watch(state, float(seconds))
+    # What has the lowest priority may wait for a processor for longer than a fold may take.
+    timer = signal.ITIMER_PROF if verb == "check" else signal.ITIMER_REAL
+    watch = _Watch(state, float(seconds), timer)
     try:
         projection = load(reference).projection
         if verb in ("rebuild", "rollback"):
@@ -104,18 +106,20 @@ def main(arguments: Sequence[str]) -> int:
 class _Watch:
     """Lets the kernel end this process when one event takes too long."""
 
-    def __init__(self, state: WorkerState, seconds: float) -> None:
+    def __init__(self, state: WorkerState, seconds: float, timer: int) -> None:
+        """`timer` is the kernel's: of time, or of processor time."""
         self._state = state
         self._seconds = seconds
+        self._timer = timer
 
     def __call__(self, position: int) -> None:
         """Begin with an event."""
         self._state.folding(position)
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        signal.setitimer(self._timer, self._seconds)
 
     def rest(self) -> None:
         """End with all events."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(self._timer, 0)
         self._state.folding(0)
 
 

@@ -201,6 +201,6 @@ def test_a_fold_that_changed_without_a_new_version_keeps_its_rows_until_they_are
         assert service.stop() == 0
     finally:
         service.kill()
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (found,) = check(service.data, ["own"], projections=[load("own_views:Own").projection])
     assert found.is_equal

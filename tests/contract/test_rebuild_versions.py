@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from refold.journal.sqlite_file import JOURNAL_FILE
+from refold.projections import applying
+from refold.projections.applying import Applier
 from refold.projections.built_in import BUILT_IN
+from refold.projections.checking import check, check_one
 from refold.projections.errors import NothingKeptError, ViewsReplacedError
 from refold.projections.generations import create_generation
 from refold.projections.journal_file import open_journal_file
@@ -107,6 +110,56 @@ def test_a_release_that_was_not_prepared_leaves_other_lists_alone_while_it_catch
             assert views.fault == ""
 
     asyncio.run(main())
+
+
+def test_statements_that_were_interrupted_on_a_busy_machine_are_applied_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may take longer than one step may; only one event that does is at fault."""
+    interrupted: list[bool] = []
+
+    def once(applier: Applier) -> bool:
+        del applier
+        interrupted.append(True)
+        return len(interrupted) == 1
+
+    monkeypatch.setattr(Applier, "_is_too_slow", once)
+    monkeypatch.setattr(applying, "_STEPS_BETWEEN", 1000)
+
+    async def fill() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_bulk(journal, 20, 200)
+            await views.wait_for(journal.head)
+
+    asyncio.run(fill())
+    seen: list[int] = []
+    rebuild(tmp_path, ["counts"], projections=[Counts()], watch=seen.append)
+    assert interrupted
+    assert len(seen) > 4000, "some were folded a second time"
+    assert query(tmp_path, "SELECT attempts FROM component_count") == [(4000,)]
+    (found,) = check(tmp_path, ["counts"], projections=[Counts()])
+    assert found.is_equal
+
+
+def test_rows_are_folded_again_without_a_limit_to_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a lock there, and there is no log to undo an interrupted statement by."""
+    monkeypatch.setattr(Applier, "_is_too_slow", lambda applier: applier is not None)
+    monkeypatch.setattr(applying, "_STEPS_BETWEEN", 1000)
+
+    async def fill() -> None:
+        async with served(tmp_path) as (journal, views):
+            await add_bulk(journal, 20, 200)
+            await views.wait_for(journal.head)
+
+    asyncio.run(fill())
+    seen: list[int] = []
+    with open_journal_file(tmp_path / JOURNAL_FILE) as journal:
+        found = check_one(tmp_path, BUILT_IN[0], journal, watch=seen.append)
+    assert found is not None
+    assert found.is_equal
+    assert seen
 
 
 def test_a_process_that_outlived_its_service_never_applies_events_a_second_time(

@@ -20,7 +20,7 @@ from tests.support.service import Client, Reply
 from tests.support.view_audit import EVERY, EXAMPLE, digest_faults, live_faults
 
 KILLS = {"dev": 5, "ci": 40, "full": 500}
-LOOK_EVERY = {"dev": 2, "ci": 10, "full": 25}
+LOOK_EVERY = {"dev": 2, "ci": 20, "full": 25}
 """After how many kills all views are folded again: that takes longer the longer the journal is."""
 PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
 FAULTY = Path(__file__).parents[1] / "support" / "faulty_service.py"
