@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from ..journal.errors import StoreFailedError
 from ..projections.node_state import Place
 from .component import EffectNode, Json, NodeError, Outcome
 from .definition import Step
@@ -66,11 +67,13 @@ class Secrets:
         self._searches = SecretSearches()
 
     async def open(self, tenant: str) -> TenantSecrets:
-        """Return a tenant's secrets; after a start it may be a while until they can be listed."""
+        """Return a tenant's secrets; it may be a while until they can be listed."""
         while True:
             try:
                 return await self._source.secrets(tenant)
-            except SecretsUnavailableError:
+            except (SecretsUnavailableError, StoreFailedError):
+                # A disk that fails for a moment must not become a failure of the node: of a call
+                # that was made, the outcome is known, and would be lost.
                 await asyncio.sleep(SECRETS_RETRY_SECONDS)
 
     async def search(self, tenant: str, vault: RevealingVault) -> SecretSearch | None:

@@ -213,6 +213,24 @@ class World:
             await check_at_last(life, self.ledger, self.audit, self.outside)
 
 
+class Listener(logging.Handler):
+    """Reads the log, where no secret may stand, and no error that nobody has an answer to."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__()
+        self._audit = audit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at one line."""
+        text = record.getMessage()
+        self._audit.look_for_secrets(text.encode(), "the log")
+        is_of_the_disk = "journal could not be" in text or (
+            "StoreFailedError" in text and "tried again" in text
+        )
+        if record.levelno >= logging.ERROR and not is_of_the_disk:
+            self._audit.wrong(f"logged: {text}")
+
+
 def simulate(seed: int, steps: int = STEPS) -> Outcome:
     """Run the world of a seed."""
     return World(seed, steps).run()
@@ -233,9 +251,14 @@ def _in_place_of_chance(world: World) -> Generator[None]:
         del path
         yield DiskJournal(world.disk, JOURNAL_ID)
 
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    log, listener = logging.getLogger("refold"), Listener(world.audit)
     with ExitStack() as stack:
+        stack.callback(setattr, log, "propagate", log.propagate)
+        stack.callback(log.setLevel, log.level)
+        stack.callback(log.removeHandler, listener)
+        log.propagate = False
+        log.setLevel(logging.INFO)
+        log.addHandler(listener)
         for where, name, value in (
             (os, "urandom", entropy),
             (time, "time", now),
@@ -248,10 +271,7 @@ def _in_place_of_chance(world: World) -> Generator[None]:
         ):
             stack.callback(setattr, where, name, getattr(where, name))
             setattr(where, name, value)
-        try:
-            yield
-        finally:
-            logging.disable(level)
+        yield
 
 
 def _pass(seconds: float) -> None:
