@@ -146,6 +146,7 @@ def wired(settings: Settings, public_url: str, opened: Opened, mailer: Mailer) -
         feeds=Feeds(journal, settings.max_feeds_per_tenant, settings.feed_stall_seconds_max),
         finished=FinishedRuns(journal),
         data=settings.data,
+        run_retention_days=settings.run_retention_days,
         public_url=public_url,
         body_bytes_max=settings.body_bytes_max,
         stopping=asyncio.get_running_loop().create_future(),

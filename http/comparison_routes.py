@@ -9,6 +9,7 @@ from ..engine.runs import LoadedRun
 from ..projections import lineage_views
 from ..projections.run_comparison import Bodies, Comparing, Comparison, Subject, comparing
 from ..projections.run_diff import Told
+from ..projections.run_lists import RunFilter, list_runs
 from . import comparison_wire as out
 from .call import Answer, Call, answer
 from .comparing import run_diff_of
@@ -40,14 +41,10 @@ async def blame(app: App, call: Call) -> Answer:
     found = await lineage_views.succeeded_original(app.views, state.run_id, then)
     if found is None:
         reason = "newest_success"
-        rows = await app.views.runs(
-            tenant=tenant,
-            workflow=state.origin.workflow,
-            status="completed",
-            offset=0,
-            limit=1,
-            at_position=then,
+        wanted = RunFilter(
+            tenant=tenant, workflow=state.origin.workflow, status="completed", at_position=then
         )
+        rows = await list_runs(app.views, wanted, 1)
         found = rows[0].run_id if rows else None
     if found is None:
         return answer(200, out.Blame(state.run_id, None, None, None))

@@ -93,5 +93,15 @@ RUN_FILTERS: Final = (
         {"type": "string", "enum": list(get_args(wire.Origin))},
     ),
     Query("original_run_id", "Only reruns and resumes of this run."),
+    Query(
+        "error_code",
+        "Only runs that failed with this code.",
+        {"type": "string", "pattern": wire.ERROR_CODE},
+    ),
+    Query(
+        "unresolved",
+        "`true`: only runs that failed, and of whose reruns and resumes none has completed.",
+        {"type": "boolean"},
+    ),
 )
 READ, WRITE, EXECUTE = "workflows:read", "workflows:write", "workflows:execute"

@@ -18,14 +18,14 @@ from . import insight_wire, rendering, wire
 from .call import Answer, Call, answer
 from .errors import parameter_invalid
 from .paging import read_time
-from .services import App
+from .services import DAY_US, App
 from .times import to_wire, to_wire_or_none
 
 LIMIT: Final = 100
 LIMIT_MAX: Final = 1000
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A list of logs ends early after the entry whose output makes its outputs larger than this."""
-WINDOW_US: Final = 30 * 24 * 3600 * 1_000_000
+WINDOW_US: Final = 30 * DAY_US
 LEVELS: Final = get_args(LogStatus)
 _BODIES_AT_ONCE: Final = 40
 _CURSOR: Final = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
@@ -48,6 +48,7 @@ async def logs(app: App, call: Call) -> Answer:
         created_to=read_time("to", query.get("to")),
         before=_cursor(query),
         at_position=call.at,
+        hidden_until=await app.hidden_until(call.at),
     )
     run_id = query.get("run")
     state: RunState | None = None
@@ -80,7 +81,8 @@ async def recent_logs(app: App, call: Call) -> Answer:
     """List the newest log entry of each workflow, newest first, with its workflow."""
     tenant, limit = call.principal.tenant, _limit(call.query)
     await app.views.wait_for(call.at)
-    rows = await log_views.newest_logs(app.views, tenant, limit, call.at)
+    hidden = await app.hidden_until(call.at)
+    rows = await log_views.newest_logs(app.views, tenant, limit, call.at, hidden)
     in_clear = call.has_scope("workflows:write")
     made: list[insight_wire.RecentLog] = []
     for row in rows:
@@ -99,8 +101,9 @@ async def log_stats(app: App, call: Call) -> Answer:
     state = await app.workflows.find(tenant, call.params["workflowId"], at=call.at)
     (newest,) = await app.journal.read_all(call.at - 1, 1)
     await app.views.wait_for(call.at)
-    since = newest.at - WINDOW_US
-    found = await log_views.log_stats(app.views, tenant, state.workflow_id, since, call.at)
+    before = await app.journal.position_at(newest.at - WINDOW_US - 1) or 0
+    first = max(before, await app.hidden_until(call.at)) + 1
+    found = await log_views.log_stats(app.views, tenant, state.workflow_id, first, call.at)
     ended = found.completed + found.failed
     return answer(
         200,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from . import execution_routes as executions
 from . import feed_routes as feed
 from . import interaction_routes as interactions
 from . import run_routes as runs
@@ -114,7 +115,7 @@ RUN_ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/workflows/{workflowId}/executions/resume",
-        handler=runs.resume_many,
+        handler=executions.resume_many,
         summary="Resume many failed runs",
         scope=EXECUTE,
         request=wire.BulkResumeRequest,

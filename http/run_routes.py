@@ -1,4 +1,4 @@
-"""Runs: execute, get, rerun, resume, cancel, and resume many."""
+"""Runs: execute, get, rerun, resume, cancel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET
 
-from ..engine.errors import EngineError
 from ..engine.requests import StopRequest
 from ..engine.run_requests import Started
 from ..engine.transcript import Snapshot
-from ..journal.errors import JournalError
+from ..projections.run_lists import RunFilter, list_runs
 from ..projections.run_state import RunState, fold
 from . import rendering, wire
 from .call import Answer, Call, answer
-from .errors import parameter_invalid, refusal_of
-from .paging import read_time
+from .errors import parameter_invalid
 from .services import App
 
 EMBEDDED_RUNS = 15
@@ -110,52 +108,6 @@ async def cancel(app: App, call: Call) -> Answer:
     return answer(202, await show_run(app, loaded.state))
 
 
-async def resume_many(app: App, call: Call) -> Answer:
-    """Resume each failed run of a filter, one after the other."""
-    wanted = call.read(wire.BulkResumeRequest)
-    workflow_id = call.params["workflowId"]
-    await app.workflows.find(call.principal.tenant, workflow_id)
-    await app.views.wait_for(app.journal.head)
-    rows = await app.views.runs(
-        tenant=call.principal.tenant,
-        workflow=workflow_id,
-        status="failed",
-        created_from=read_time("filter.from", wanted.filter.from_),
-        created_to=read_time("filter.to", wanted.filter.to),
-        origin=wanted.filter.origin,
-        original_run=wanted.filter.original_run_id,
-        offset=0,
-        limit=wanted.limit,
-    )
-    accepted: list[wire.ResumedRun] = []
-    refused: list[wire.RefusedRun] = []
-    for row in reversed(rows):
-        try:
-            accepted.append(await _resume_one(app, call, row.run_id, wanted))
-        except (EngineError, JournalError) as error:
-            refusal = refusal_of(error)
-            refused.append(wire.RefusedRun(row.run_id, refusal.code, refusal.message))
-    return answer(202, wire.BulkResume(accepted, refused))
-
-
-async def _resume_one(
-    app: App, call: Call, run_id: str, wanted: wire.BulkResumeRequest
-) -> wire.ResumedRun:
-    node = wanted.node
-    if node is None:
-        loaded = await app.runs.find(call.principal.tenant, run_id)
-        node = await app.starts.last_good_node(loaded.state)
-    if wanted.dry_run:
-        await app.starts.plan_resume(call.caller, run_id, node, "original", allow_completed=False)
-        return wire.ResumedRun(original_run_id=run_id, node_id=node, new_run_id=None)
-    app.engine.refuse_when_full()
-    started = await app.starts.resume(
-        call.caller, run_id, node, "original", allow_completed=False, request=None
-    )
-    await app.engine.begin(started)
-    return wire.ResumedRun(original_run_id=run_id, node_id=node, new_run_id=started.run_id)
-
-
 async def _accepted(app: App, call: Call, started: Started, of: tuple[str, str] | None) -> Answer:
     """Answer for a run that is durable: with 202 at once, or with 200 once it has ended.
 
@@ -241,7 +193,13 @@ async def _pinned_workflow(
     )
     version = workflow.versions[state.origin.workflow_version - 1]
     await app.views.wait_for(at_position)
-    rows = await app.views.newest_runs(workflow.workflow_id, at_position, EMBEDDED_RUNS)
+    newest = RunFilter(
+        tenant=workflow.tenant,
+        workflow=workflow.workflow_id,
+        hidden_until=await app.hidden_until(at_position),
+        at_position=at_position,
+    )
+    rows = await list_runs(app.views, newest, EMBEDDED_RUNS)
     bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
     shown = await app.workflow(workflow, version, in_clear=in_clear, at=at_position)
     runs = [rendering.listed_run(row, bodies) for row in rows]

@@ -34,6 +34,7 @@ from .request_figures import RequestFigures
 
 WEBHOOK_PATH = "/workflows/webhooks/"
 MASKED_TOKEN = "whsec_***"
+DAY_US = 24 * 3600 * 1_000_000
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +62,22 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     requests: RequestFigures = msgspec.field(default_factory=RequestFigures)
     data: Path
     """The data directory."""
+    run_retention_days: int = 0
+    """How long ended runs stay in lists; 0 for ever."""
     public_url: str
     body_bytes_max: int
     stopping: asyncio.Future[None]
     """Done when the service is asked to stop: whoever waits for a run answers then."""
+
+    async def hidden_until(self, at: int) -> int:
+        """Return the position until which a run must have ended to be in no list any more.
+
+        Lists are of position `at`, so it is judged by the time of that position, not by now.
+        """
+        if not self.run_retention_days:
+            return 0
+        (newest,) = await self.journal.read_all(at - 1, 1)
+        return await self.journal.position_at(newest.at - self.run_retention_days * DAY_US - 1) or 0
 
     def webhook_url(
         self, state: WorkflowState, body: WorkflowBody | None, *, in_clear: bool

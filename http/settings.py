@@ -212,6 +212,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(description="Longest run.", ge=1, le=31_536_000, extra=_unit("seconds")),
     ] = 3600
+    run_retention_days: Annotated[
+        int,
+        Meta(
+            description="Days after which an ended run leaves the lists; 0 never. The journal "
+            "keeps it.",
+            ge=0,
+            le=36_500,
+            extra=_unit("days"),
+        ),
+    ] = 0
     node_seconds_max: Annotated[
         int, Meta(description="Longest attempt of a node.", ge=1, le=86_400, extra=_unit("seconds"))
     ] = 300

@@ -20,6 +20,8 @@ Time = Annotated[
     ),
 ]
 WorkflowId = Annotated[str, Meta(examples=["fl_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
+ERROR_CODE = r"^[a-z][a-z0-9_]{0,99}\Z"
+ErrorCode = Annotated[str, Meta(pattern=ERROR_CODE, examples=["http_503"])]
 RunId = Annotated[str, Meta(examples=["fl_run_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 AuthorizationId = Annotated[str, Meta(max_length=64, examples=["auth_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 RunStatus = Literal["pending", "running", "completed", "failed", "awaiting_ui_interaction"]
@@ -230,6 +232,8 @@ class BulkResume(Struct, frozen=True):
 
     accepted: list[ResumedRun]
     refused: list[RefusedRun]
+    next_cursor: int | None
+    """The `cursor` that goes on with older runs, null where the limit was not reached."""
 
 
 class Validation(Struct, frozen=True):
@@ -311,6 +315,9 @@ class RunFilter(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_"
     to: Time | None = None
     origin: Origin | None = None
     original_run_id: RunId | None = None
+    error_code: ErrorCode | None = None
+    unresolved: bool = False
+    """Only runs of whose reruns and resumes none has completed."""
 
 
 class BulkResumeRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -321,6 +328,8 @@ class BulkResumeRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The node to resume from; by default each run's last good one."""
     dry_run: bool = False
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    """Only runs older than those of the answer that gave this `next_cursor`."""
 
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]

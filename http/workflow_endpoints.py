@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from . import execution_routes as executions
 from . import wire
 from . import workflow_routes as workflows
 from .endpoint import IF_MATCH, KEY, PAGES, READ, RUN_FILTERS, WRITE, Endpoint
@@ -12,7 +13,7 @@ WORKFLOW_ENDPOINTS: Final = (
     Endpoint(
         method="GET",
         path="/workflows/{workflowId}/executions",
-        handler=workflows.executions,
+        handler=executions.executions,
         summary="List a workflow's runs, newest first",
         scope=READ,
         repeatable=True,

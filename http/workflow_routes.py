@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +18,7 @@ from ..projections.workflow_state import WorkflowState, fold
 from . import rendering, wire
 from .call import Answer, Call, answer, read_struct
 from .errors import parameter_invalid
-from .paging import frame, read_page, read_time, with_next
+from .paging import frame, read_page, with_next
 from .services import App
 from .times import to_wire
 
@@ -141,31 +140,6 @@ async def version(app: App, call: Call) -> Answer:
     return answer(200, msgspec.structs.replace(shown, workflow=whole))
 
 
-async def executions(app: App, call: Call) -> Answer:
-    """List a workflow's runs, newest first."""
-    await _find(app, call)
-    query = call.query
-    page = read_page(query)
-    filters: dict[str, Any] = {
-        "tenant": call.principal.tenant,
-        "workflow": call.params["workflowId"],
-        "status": _one_of(query, "status", _STATUSES),
-        "created_from": read_time("from", query.get("from")),
-        "created_to": read_time("to", query.get("to")),
-        "origin": _one_of(query, "origin", _ORIGINS),
-        "original_run": query.get("original_run_id"),
-        "at_position": call.at,
-    }
-    await app.views.wait_for(call.at)
-    rows = await app.views.runs(**filters, offset=page.offset, limit=page.size, before=page.cursor)
-    total = await app.views.count_runs(**filters)
-    bodies = await app.bodies([p for row in rows for p in rendering.listed_positions(row)])
-    oldest = rows[-1].requested_position if rows else None
-    links, meta = frame(page, call.path, query, len(rows), total, oldest)
-    data = [rendering.listed_run(row, bodies) for row in rows]
-    return with_next(answer(200, wire.RunPage(data, links, meta)), call, links)
-
-
 def _checked(app: App, struct: type[S], raw: Any) -> S:
     """Read a definition, or a part of one; all faults of all its parts come together.
 
@@ -264,10 +238,3 @@ def read_if_match(call: Call) -> int | None:
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise parameter_invalid("If-Match", 'must be a version such as "3"')
     return int(number)
-
-
-def _one_of(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
-    text = query.get(name)
-    if text is None or text in allowed:
-        return text
-    raise parameter_invalid(name, f"must be one of {', '.join(allowed)}")

@@ -7,13 +7,15 @@ the journal where these are equal. A replayed entry has its original's time and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
 from ..journal.journal import LATEST
 from .projection import SqlValue
-from .run_state import LogEntry
+from .run_counts import count_log, count_tallied
+from .run_lists import RunFilter
+from .run_state import LogEntry, LogStatus
 from .view_rows import EXISTED, LOG_COLUMNS, LogRow
 from .views import Views
 
@@ -39,6 +41,8 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Only what comes after this entry in the list."""
     at_position: int = LATEST
     """Only what had happened then."""
+    hidden_until: int = 0
+    """Leaves out the runs that had ended by this position."""
 
     def fits(self, entry: LogEntry) -> bool:
         """Tell whether the list of this filter holds an entry of a folded run."""
@@ -53,7 +57,7 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogStats(msgspec.Struct, frozen=True):
-    """What happened in a workflow since a time. Replayed entries are not counted again."""
+    """What happened in a workflow since a position. Replayed entries are not counted again."""
 
     success: int
     error: int
@@ -69,37 +73,22 @@ _LISTED: Final = (
     "CASE log.source_id WHEN '' THEN '' "
     "ELSE (SELECT original_run FROM run WHERE run.run_id = log.run_id) END"
 )
-# The newest entry of each workflow that existed at position ?2, as of then.
+# What came later is of a run that had not ended, so that few runs are looked up.
+_SHOWN: Final = (
+    "({0}position > {1} OR (SELECT run.ended_position = 0 OR run.ended_position > {1} "
+    "FROM run WHERE run.run_id = {0}run_id))"
+)
+# The newest entry of each workflow that existed at position ?2, as of then; ?4 hides as a filter.
 NEWEST_LOGS: Final = (
     " UNION ALL ".join(
         f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
         "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
-        "AND own.source_id = '' AND own.position <= ?2 "
+        f"AND own.source_id = '' AND own.position <= ?2 AND {_SHOWN.format('own.', '?4')} "
         "ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
         f"WHERE workflow.tenant = ?1 AND {term}"
         for term in EXISTED
     )
     + " ORDER BY log.created_at DESC, log.position DESC LIMIT ?3"
-)
-_LOGS: Final = (
-    "(SELECT count(*) FROM log WHERE workflow = ?1 {}AND created_at >= ?2 AND source_id = '' "
-    "AND position <= ?3)"
-)
-# The partial index of what went wrong is used only where its own condition is written out.
-_TROUBLE: Final = "AND status != 'success' AND status = '{}' "
-LOG_STATS: Final = "SELECT " + ", ".join(
-    _LOGS.format(term) for term in ("", _TROUBLE.format("error"), _TROUBLE.format("warning"))
-)
-# Times never decrease along positions, so a range of time is a range of positions.
-_RUNS: Final = (
-    "(SELECT count(*) FROM run WHERE workflow = ?1 AND tenant = ?2 {}AND requested_position >= "
-    f"coalesce((SELECT requested_position FROM run WHERE created_at >= ?3 "
-    f"ORDER BY created_at, requested_position LIMIT 1), {2**63 - 1}) "
-    "AND requested_position <= ?4)"
-)
-_ENDED: Final = "AND status = '{}' AND changed_position <= ?4 "
-RUN_STATS: Final = "SELECT " + ", ".join(
-    _RUNS.format(term) for term in (_ENDED.format("completed"), _ENDED.format("failed"), "")
 )
 
 
@@ -122,6 +111,9 @@ def select_logs(workflow: str, wanted: LogFilter, limit: int) -> tuple[str, list
         if value is not None:
             terms.append(term)
             parameters.append(value)
+    if wanted.hidden_until:
+        terms.append(_SHOWN.format("log.", "?"))
+        parameters += [wanted.hidden_until] * 2
     if before is not None:
         terms.append("(created_at, position) < (?, ?)")
         parameters.extend(before)
@@ -141,22 +133,40 @@ async def list_logs(
 
 
 async def newest_logs(
-    views: Views, tenant: str, limit: int, at_position: int
+    views: Views, tenant: str, limit: int, at_position: int, hidden_until: int = 0
 ) -> list[ListedLogRow]:
-    """List the newest entry of each workflow that a tenant had at a position, newest first."""
-    rows = await views.select(NEWEST_LOGS, (tenant, at_position, limit))
+    """List the newest entry of each workflow that a tenant had at a position, newest first.
+
+    Runs that had ended by `hidden_until` are left out.
+    """
+    rows = await views.select(NEWEST_LOGS, (tenant, at_position, limit, hidden_until))
     return [ListedLogRow(*row) for row in rows]
 
 
-async def log_stats(
-    views: Views, tenant: str, workflow: str, since: int, at_position: int
-) -> LogStats:
-    """Count what a workflow did from a time (microseconds) on, as it was at a position."""
-    ((logs, error, warning),) = await views.select(LOG_STATS, (workflow, since, at_position))
-    ((completed, failed, runs),) = await views.select(
-        RUN_STATS, (workflow, tenant, since, at_position)
+def select_stats(
+    tenant: str, workflow: str, first: int, at_position: int
+) -> tuple[str, list[SqlValue]]:
+    """Return the statement of `log_stats`."""
+    of_runs = RunFilter(tenant=tenant, workflow=workflow, at_position=at_position)
+    counts = [
+        *(count_log(workflow, status, first, at_position) for status in get_args(LogStatus)),
+        *(
+            count_tallied(msgspec.structs.replace(of_runs, status=status), first, at_position)
+            for status in ("completed", "failed", None)
+        ),
+    ]
+    return (
+        f"SELECT {', '.join(f'({text})' for text, _ in counts)}",
+        [value for _, values in counts for value in values],
     )
-    return LogStats(logs - error - warning, error, warning, completed, failed, runs)
+
+
+async def log_stats(
+    views: Views, tenant: str, workflow: str, first: int, at_position: int
+) -> LogStats:
+    """Count what a workflow did from a position on, as it was at another."""
+    (row,) = await views.select(*select_stats(tenant, workflow, first, at_position))
+    return LogStats(*row)
 
 
 def list_of_run(log: Sequence[LogEntry], wanted: LogFilter, limit: int) -> list[LogEntry]:

@@ -3,7 +3,7 @@
 Both agree with `RunState` folded from the same events. They are one projection because the status
 of a log entry depends on how far its run was from its end (`run.ending`), and a projection reads
 no table but its own. Bodies stay in the journal; the rows hold their positions.
-`open_nodes.py` keeps the status of runs that wait for people.
+`open_nodes.py` keeps the status of runs that wait for people, `tallies.py` counts both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..journal import events as e
 from ..journal.envelope import Recorded
-from . import open_nodes
+from . import open_nodes, tallies
 from .projection import Statement, Table
 from .run_state import LogStatus
 
@@ -48,13 +48,45 @@ _RUN: Final = Table(
   turns              TEXT NOT NULL,
   busy               TEXT NOT NULL,
   asked              TEXT NOT NULL,
-  changed_position   INTEGER NOT NULL
+  changed_position   INTEGER NOT NULL,
+  error_code         TEXT NOT NULL,
+  root_run           TEXT NOT NULL,
+  recovered_position INTEGER NOT NULL,
+  is_unresolved      INTEGER NOT NULL,
+  reach              INTEGER NOT NULL
 ) STRICT""",
         "CREATE INDEX run_created_{g} ON run_{g} (created_at)",
         "CREATE INDEX run_workflow_{g} ON run_{g} (workflow, tenant)",
         # As of a position a run has the status that it has now, unless that is newer.
         "CREATE INDEX run_status_{g} ON run_{g} "
         "(workflow, tenant, status, requested_position, changed_position)",
+        "CREATE INDEX run_status_origin_{g} ON run_{g} "
+        "(workflow, tenant, status, origin, requested_position, ended_position) "
+        "WHERE ended_position != 0",
+        "CREATE INDEX run_code_{g} ON run_{g} "
+        "(workflow, tenant, error_code, requested_position, ended_position) "
+        "WHERE error_code != ''",
+        "CREATE INDEX run_code_origin_{g} ON run_{g} "
+        "(workflow, tenant, error_code, origin, requested_position, ended_position) "
+        "WHERE error_code != ''",
+        *(
+            f"CREATE INDEX run_failed{name}_{{g}} ON run_{{g}} "
+            f"(workflow, tenant, is_unresolved, {columns}requested_position, ended_position) "
+            "WHERE is_unresolved = 1"
+            for name, columns in (
+                ("", ""),
+                ("_origin", "origin, "),
+                ("_code", "error_code, "),
+                ("_code_origin", "error_code, origin, "),
+            )
+        ),
+        "CREATE INDEX run_recovered_{g} ON run_{g} (workflow, recovered_position) "
+        "WHERE status = 'failed' AND recovered_position != 0",
+        "CREATE INDEX run_root_{g} ON run_{g} (root_run) WHERE root_run != ''",
+        # Who looks for the runs that were under way at a position, and have ended, looks for
+        # those of each reach not further back than it can be.
+        "CREATE INDEX run_reach_{g} ON run_{g} "
+        "(workflow, tenant, reach, requested_position, ended_position) WHERE reach != 0",
         "CREATE INDEX run_ended_{g} ON run_{g} (workflow, ended_position) "
         "WHERE ended_position != 0",
         "CREATE INDEX run_origin_{g} ON run_{g} (workflow, tenant, origin)",
@@ -97,27 +129,46 @@ _LOG: Final = Table(
 _REQUESTED: Final = """INSERT INTO run_{g} (requested_position, run_id, tenant, workflow,
   workflow_version, status, origin, original_run, chosen_node, failed_node, created_at, started_at,
   ended_at, started_position, ended_position, payload_at, message_at, ending,
-  parent_run, parent_node, parent_iteration, turns, busy, asked, changed_position)
-VALUES (?1, ?, ?, ?, ?, 'pending', ?, ?, ?, '', ?, 0, 0, 0, 0, ?, 0, '', ?, ?, ?, '', '', '', ?1)"""
+  parent_run, parent_node, parent_iteration, turns, busy, asked, changed_position,
+  error_code, root_run, recovered_position, is_unresolved, reach)
+VALUES (?1, ?, ?, ?, ?, 'pending', ?, ?7, ?, '', ?, 0, 0, 0, 0, ?, 0, '', ?, ?, ?, '', '', '', ?1,
+  '', '', 0, 0, 0)"""
 _REQUESTED_WITH_PAYLOAD_OF: Final = _REQUESTED.replace(
     "0, 0, 0, 0, ?,",
     "0, 0, 0, 0, coalesce((SELECT payload_at FROM run_{g} WHERE run_id = ?), 0),",
 )
+
+
+def _of_family(requested: str) -> str:
+    """Let a rerun or resume belong to the family of its original, and to its success."""
+    of_original = "coalesce((SELECT {} FROM run_{{g}} WHERE run_id = ?7), {})"
+    root, at = of_original.format("root_run", "''"), of_original.format("recovered_position", "0")
+    return requested.replace("'', '', 0, 0, 0)", f"'', {root}, {at}, 0, 0)")
+
+
+# A run has a family once something was made of it.
+_FOUNDED: Final = "UPDATE run_{g} SET root_run = run_id WHERE run_id = ? AND root_run = ''"
+_REMADE: Final = _of_family(_REQUESTED)
+_REMADE_WITH_PAYLOAD_OF: Final = _of_family(_REQUESTED_WITH_PAYLOAD_OF)
 _STARTED: Final = (
     "UPDATE run_{g} SET status = 'running', started_at = ?1, started_position = ?2, "
     "changed_position = ?2 WHERE run_id = ?3"
 )
+_ENDED: Final = (
+    "ended_at = ?1, ended_position = ?2, changed_position = ?2, "
+    "reach = length(printf('%x', ?2 - requested_position))"
+)
 _COMPLETED: Final = (
-    "UPDATE run_{g} SET status = 'completed', ended_at = ?1, ended_position = ?2, "
-    "changed_position = ?2 WHERE run_id = ?3"
+    f"UPDATE run_{{g}} SET status = 'completed', {_ENDED}, recovered_position = "
+    "CASE recovered_position WHEN 0 THEN ?2 ELSE recovered_position END WHERE run_id = ?3"
 )
 _FAILED: Final = (
-    "UPDATE run_{g} SET status = 'failed', ended_at = ?1, ended_position = ?2, "
-    "changed_position = ?2, message_at = ?3, failed_node = ?4 WHERE run_id = ?5"
+    f"UPDATE run_{{g}} SET status = 'failed', {_ENDED}, is_unresolved = recovered_position = 0, "
+    "message_at = ?3, error_code = ?4, failed_node = ?5 WHERE run_id = ?6"
 )
 _CANCELLED: Final = (
-    "UPDATE run_{g} SET status = 'failed', ended_at = ?1, ended_position = ?2, "
-    "changed_position = ?2, message_at = ?3 WHERE run_id = ?4"
+    f"UPDATE run_{{g}} SET status = 'failed', {_ENDED}, is_unresolved = recovered_position = 0, "
+    "message_at = ?3, error_code = ?4 WHERE run_id = ?5"
 )
 _ENDING: Final = "UPDATE run_{g} SET ending = ? WHERE run_id = ? AND ending = ''"
 _LOGGED: Final = """INSERT INTO log_{g} (position, run_id, version, tenant, workflow, event_id,
@@ -136,25 +187,28 @@ _Outcome = e.NodeSucceeded | e.NodeFailed | e.NodeInterrupted
 
 def _requested(event: Recorded, facts: e.RunRequested) -> Sequence[Statement]:
     inherited = facts.payload_run != ""
+    parameters = (
+        event.position,
+        event.stream,
+        event.tenant,
+        facts.workflow,
+        facts.workflow_version,
+        facts.origin,
+        facts.original_run,
+        facts.chosen_node,
+        event.at,
+        facts.payload_run if inherited else event.body_at,
+        facts.parent_run,
+        facts.parent_node,
+        facts.parent_iteration,
+    )
+    if facts.original_run == "":
+        text = _REQUESTED_WITH_PAYLOAD_OF if inherited else _REQUESTED
+        return (Statement(text, parameters), *tallies.move_on(event))
     return (
-        Statement(
-            _REQUESTED_WITH_PAYLOAD_OF if inherited else _REQUESTED,
-            (
-                event.position,
-                event.stream,
-                event.tenant,
-                facts.workflow,
-                facts.workflow_version,
-                facts.origin,
-                facts.original_run,
-                facts.chosen_node,
-                event.at,
-                facts.payload_run if inherited else event.body_at,
-                facts.parent_run,
-                facts.parent_node,
-                facts.parent_iteration,
-            ),
-        ),
+        Statement(_FOUNDED, (facts.original_run,)),
+        Statement(_REMADE_WITH_PAYLOAD_OF if inherited else _REMADE, parameters),
+        *tallies.move_on(event),
     )
 
 
@@ -164,18 +218,25 @@ def _started(event: Recorded, facts: e.RunStarted) -> Sequence[Statement]:
 
 def _completed(event: Recorded, facts: e.RunCompleted) -> Sequence[Statement]:
     del facts
-    return (Statement(_COMPLETED, (event.at, event.position, event.stream)),)
+    changed = Statement(_COMPLETED, (event.at, event.position, event.stream))
+    return (changed, tallies.ended(event), *tallies.recovered(event))
 
 
 def _failed(event: Recorded, facts: e.RunFailed) -> Sequence[Statement]:
-    return (
-        Statement(_FAILED, (event.at, event.position, event.body_at, facts.node, event.stream)),
+    parameters = (
+        event.at,
+        event.position,
+        event.body_at,
+        facts.code,
+        facts.node,
+        event.stream,
     )
+    return (Statement(_FAILED, parameters), tallies.ended(event))
 
 
 def _cancelled(event: Recorded, facts: e.RunCancelled) -> Sequence[Statement]:
-    del facts
-    return (Statement(_CANCELLED, (event.at, event.position, event.body_at, event.stream)),)
+    parameters = (event.at, event.position, event.body_at, facts.code, event.stream)
+    return (Statement(_CANCELLED, parameters), tallies.ended(event))
 
 
 def _cancel_requested(event: Recorded, facts: e.RunCancelRequested) -> Sequence[Statement]:
@@ -258,9 +319,9 @@ class RunsProjection:
     """See `Projection`."""
 
     name = "runs"
-    version = 4
+    version = 5
     events = tuple(_STEPS)
-    tables = (_RUN, _LOG)
+    tables = (_RUN, _LOG, tallies.RUN_TALLY, tallies.LOG_TALLY, tallies.TALLIED)
     views = ()
 
     def fold(self, event: Recorded) -> Sequence[Statement]:

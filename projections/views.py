@@ -24,18 +24,12 @@ from .view_readers import Readers
 from .view_rows import (
     COUNT_WORKFLOWS,
     EVENT_TRIGGERS,
-    NEWEST_RUNS,
     SCHEDULED,
     WEBHOOK,
     WORKFLOWS,
     LogRow,
-    RunFilter,
     RunRow,
     WorkflowRow,
-    as_of,
-    count_runs,
-    run_row,
-    select_runs,
     workflow_row,
 )
 from .views_file import (
@@ -127,73 +121,6 @@ class Views:
             self._waiters.remove(entry)
         if self.position < position:
             raise StaleViewsError(position, self.position, self.projector.trouble)
-
-    async def runs(
-        self,
-        *,
-        tenant: str,
-        workflow: str,
-        status: str | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        origin: str | None = None,
-        original_run: str | None = None,
-        offset: int,
-        limit: int,
-        before: int | None = None,
-        at_position: int = LATEST,
-    ) -> list[RunRow]:
-        """List a workflow's runs as they were at a position, by default as they are, newest first.
-
-        Times are microseconds, both ends included; `before` keeps to requests before a position,
-        which a deep list gets from the last row that it has shown.
-        """
-        wanted = RunFilter(
-            tenant=tenant,
-            workflow=workflow,
-            status=status,
-            created_from=created_from,
-            created_to=created_to,
-            origin=origin,
-            original_run=original_run,
-            before=before,
-            at_position=at_position,
-        )
-        rows = await self._read("runs", *select_runs(wanted, offset, limit))
-        return [as_of(run_row(row), at_position) for row in rows]
-
-    async def count_runs(
-        self,
-        *,
-        tenant: str,
-        workflow: str,
-        status: str | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        origin: str | None = None,
-        original_run: str | None = None,
-        at_position: int = LATEST,
-    ) -> int:
-        """Count what `runs` would list in all."""
-        wanted = RunFilter(
-            tenant=tenant,
-            workflow=workflow,
-            status=status,
-            created_from=created_from,
-            created_to=created_to,
-            origin=origin,
-            original_run=original_run,
-            at_position=at_position,
-        )
-        return _number(await self._read("runs", *count_runs(wanted)))
-
-    async def newest_runs(self, workflow: str, at_position: int, limit: int) -> list[RunRow]:
-        """List a workflow's newest runs as they were at a journal position.
-
-        The same question has the same answer for ever, once the views include that position.
-        """
-        rows = await self._read("runs", NEWEST_RUNS, (workflow, at_position, limit))
-        return [as_of(run_row(row), at_position) for row in rows]
 
     async def workflows(
         self,

@@ -26,6 +26,8 @@ from refold.projections.errors import (
     UnknownProjectionError,
 )
 from refold.projections.projection import Statement, Table
+from refold.projections.run_counts import count_runs
+from refold.projections.run_lists import RunFilter, list_runs
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.views import open_views
 from refold.projections.views_file import VIEWS_FILE
@@ -61,11 +63,12 @@ def test_a_list_shows_everything_that_was_durable_when_it_was_asked_for(tmp_path
             rows = await all_runs(views)
             assert [row.run_id for row in rows] == [*reversed(failed), *reversed(completed)]
             assert rows[0].failed_node == "n2"
-            count = await views.count_runs(tenant="acme", workflow=WORKFLOW, status="failed")
+            wanted = RunFilter(tenant="acme", workflow=WORKFLOW)
+            count = await count_runs(views, msgspec.structs.replace(wanted, status="failed"))
             assert count == 2
-            newest = await views.newest_runs(WORKFLOW, journal.head, 2)
-            assert newest == rows[:2]
-            before_end = await views.newest_runs(WORKFLOW, rows[0].ended_position - 1, 1)
+            assert await list_runs(views, wanted, 2) == rows[:2]
+            past = msgspec.structs.replace(wanted, at_position=rows[0].ended_position - 1)
+            before_end = await list_runs(views, past, 1)
             assert (before_end[0].status, before_end[0].ended_at) == ("running", 0)
             assert [row.workflow_id for row in await views.workflows("acme")] == [WORKFLOW]
             assert await views.workflows("acme", offset=1, limit=5) == []

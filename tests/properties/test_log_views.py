@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.journal.envelope import Recorded
 from refold.projections import run_state
 from refold.projections.log_views import (
-    LOG_STATS,
-    RUN_STATS,
     ListedLogRow,
     LogFilter,
     list_of_run,
     select_logs,
+    select_stats,
 )
 from refold.projections.run_state import LogEntry, RunState
 from refold.projections.runs_projection import RunsProjection
 from tests.support import projection_kit as kit
+from tests.support.run_list_kit import ENDS, lived, spread
 from tests.support.run_lives import COMPONENTS, lives
 
 TIMES = st.none() | st.integers(kit.START_US - 10, kit.START_US + 60)
@@ -82,26 +83,50 @@ def test_pages_by_cursor_are_the_whole_list(
 
 
 @given(
-    lives(),
+    lives().map(lived),
     st.sampled_from(kit.WORKFLOWS),
-    st.integers(kit.START_US - 10, kit.START_US + 10),
+    st.sampled_from([1, 401, 131_072, 2_000_003]),
+    st.integers(1, 60),
     st.integers(0, 60),
 )
 def test_statistics_count_what_the_folds_say(
-    events: list[Recorded], workflow: str, since: int, position: int
+    events: list[Recorded], workflow: str, stride: int, begin: int, end: int
 ) -> None:
-    """Of all that had happened at a position, since a time, what was copied left out."""
-    states = states_of(events[:position], workflow)
+    """Of all that happened from a position to another, what was copied left out."""
+    first, position = begin * stride, end * stride
+    events = spread(events, stride)
+    states = states_of([event for event in events if event.position <= position], workflow)
     logged = [
         entry.status
         for state in states
         for entry in state.log
-        if entry.created_at >= since and not entry.source_id
+        if entry.position >= first and not entry.source_id
     ]
-    runs = [state for state in states if state.created_at >= since]
+    statuses = [state.status for state in states if state.requested_position >= first]
     with kit.generation_of(RunsProjection(), events) as connection:
-        (found,) = connection.execute(LOG_STATS, (workflow, since, position))
-        assert found == (len(logged), logged.count("error"), logged.count("warning"))
-        (found,) = connection.execute(RUN_STATS, (workflow, "acme", since, position))
-        statuses = [state.status for state in runs]
-        assert found == (statuses.count("completed"), statuses.count("failed"), len(runs))
+        (found,) = connection.execute(*select_stats("acme", workflow, first, position))
+    assert found == (
+        *(logged.count(status) for status in ("success", "error", "warning")),
+        *(statuses.count(status) for status in ("completed", "failed")),
+        len(statuses),
+    )
+
+
+@given(lives().map(lived), st.sampled_from(kit.WORKFLOWS), FILTERS, st.integers(0, 60))
+def test_the_entries_of_runs_that_ended_long_ago_leave_the_list(
+    events: list[Recorded], workflow: str, wanted: LogFilter, hidden: int
+) -> None:
+    """All of a run at once: an old entry of a run that still goes on is still shown."""
+    shown = [
+        entry
+        for state in states_of(events, workflow)
+        for entry in state.log
+        if not any(
+            event.stream == state.run_id and isinstance(event.facts, ENDS)
+            for event in events[:hidden]
+        )
+    ]
+    wanted = msgspec.structs.replace(wanted, hidden_until=hidden)
+    with kit.generation_of(RunsProjection(), events) as connection:
+        found = listed(connection, workflow, wanted, 1000)
+    assert keys(found) == keys(list_of_run(shown, wanted, 1000))

@@ -15,17 +15,16 @@ from refold.journal import events as e
 from refold.journal.envelope import Recorded
 from refold.journal.journal import LATEST
 from refold.projections import run_state, workflow_state
+from refold.projections.run_lists import RunFilter, select_runs
 from refold.projections.run_state import RunState, Status
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
     LOG_COLUMNS,
     WORKFLOWS,
     LogRow,
-    RunFilter,
     RunRow,
     as_of,
     run_row,
-    select_runs,
     workflow_row,
 )
 from refold.projections.workflows_projection import WorkflowsProjection

@@ -18,27 +18,23 @@ from refold.projections.applying import Applier
 from refold.projections.generations import create_generation
 from refold.projections.lineage_views import CHILDREN, DESCENDANTS, ORIGINALS, SUCCEEDED, LineageRow
 from refold.projections.log_views import (
-    LOG_STATS,
     NEWEST_LOGS,
-    RUN_STATS,
     LogFilter,
     list_of_run,
     select_logs,
+    select_stats,
 )
+from refold.projections.run_lists import RunFilter
 from refold.projections.run_state import Status
 from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import (
     COUNT_WORKFLOWS,
-    NEWEST_RUNS,
     WORKFLOWS,
-    RunFilter,
     as_of,
-    count_runs,
-    run_row,
-    select_runs,
 )
 from refold.projections.workflows_projection import WorkflowsProjection
 from tests.support import projection_kit as kit
+from tests.support.run_list_kit import counted, listed, lived
 from tests.support.run_lives import lives
 
 
@@ -47,7 +43,6 @@ def _rarely(values: st.SearchStrategy[int]) -> st.SearchStrategy[int | None]:
     return st.integers(0, 3).flatmap(lambda n: st.none() if n else values)
 
 
-ENDS = ("run.completed", "run.failed", "run.cancelled")
 TIMES = _rarely(st.integers(kit.START_US - 2, kit.START_US + 40))
 RUN_FILTERS = st.builds(
     RunFilter,
@@ -58,6 +53,8 @@ RUN_FILTERS = st.builds(
     created_to=TIMES,
     origin=st.sampled_from([None, None, None, "execute", "rerun"]),
     original_run=st.sampled_from([None, None, None, f"fl_run_{0:026}"]),
+    error_code=st.sampled_from([None, None, "http_error", "x"]),
+    is_unresolved=st.sampled_from([False, False, True]),
     before=_rarely(st.integers(1, 60)),
 )
 LOG_FILTERS = st.builds(
@@ -70,24 +67,7 @@ LOG_FILTERS = st.builds(
 )
 
 
-def _lived(events: Sequence[Recorded]) -> list[Recorded]:
-    """Leave out what no run does: to start or end twice, or to go on after its end."""
-    seen: set[tuple[str, str]] = set()
-    lived: list[Recorded] = []
-    for event in events:
-        kind = "end" if event.facts.type in ENDS else event.facts.type
-        if (event.stream, "end") in seen:
-            continue
-        if kind in ("end", "run.started") and (event.stream, kind) in seen:
-            continue
-        seen.add((event.stream, kind))
-        position = len(lived) + 1
-        body_at = position if event.body_at else 0
-        lived.append(msgspec.structs.replace(event, position=position, body_at=body_at))
-    return lived
-
-
-HISTORIES = st.one_of(kit.histories(), lives()).map(_lived)
+HISTORIES = st.one_of(kit.histories(), lives()).map(lived)
 
 
 @contextmanager
@@ -126,36 +106,13 @@ def test_a_list_of_runs_is_the_one_of_then(
     wanted = msgspec.structs.replace(wanted, at_position=position)
 
     def ask(connection: sqlite3.Connection) -> list[Any]:
-        rows = [run_row(row) for row in connection.execute(*select_runs(wanted, offset, limit))]
-        (total,) = connection.execute(*count_runs(wanted)).fetchone()
-        return [total, *_without_turns([as_of(row, position) for row in rows])]
+        rows = listed(connection, wanted, limit, offset)
+        return [counted(connection, wanted), *_without_turns(rows)]
 
     then, now = _then_and_now(events, position, ask)
     assert now == then
     if wanted.status:
         assert {row.status for row in now[1:]} <= {wanted.status}
-    with _views(events[:position]) as connection:
-        # The list of then found its runs by what their rows said, with nothing to leave out.
-        plain = msgspec.structs.replace(wanted, status=None)
-        rows = [run_row(row) for row in connection.execute(*select_runs(plain, 0, 1000))]
-    fitting = [row for row in rows if wanted.status in (None, row.status)]
-    assert now[0] == len(fitting)
-    assert now[1:] == _without_turns(fitting[offset : offset + limit])
-
-
-@given(HISTORIES, st.sampled_from(kit.WORKFLOWS), st.integers(1, 4), st.data())
-def test_the_newest_runs_are_those_of_then(
-    events: list[Recorded], workflow: str, limit: int, data: st.DataObject
-) -> None:
-    """As they stand in an embedded workflow."""
-    position = _cut(data, events)
-
-    def ask(connection: sqlite3.Connection) -> list[Any]:
-        found = connection.execute(NEWEST_RUNS, (workflow, position, limit))
-        return _without_turns([as_of(run_row(row), position) for row in found])
-
-    then, now = _then_and_now(events, position, ask)
-    assert now == then
 
 
 @given(HISTORIES, st.sampled_from(kit.WORKFLOWS), LOG_FILTERS, st.integers(1, 9), st.data())
@@ -168,15 +125,15 @@ def test_log_entries_and_statistics_are_those_of_then(
 ) -> None:
     """What was logged later is left out, and a run that ended later has not ended."""
     position = _cut(data, events)
-    wanted = msgspec.structs.replace(wanted, at_position=position)
-    since = data.draw(st.integers(kit.START_US - 5, kit.START_US + 30), "since")
+    hidden = data.draw(st.just(0) | st.integers(0, position), "hidden")
+    wanted = msgspec.structs.replace(wanted, at_position=position, hidden_until=hidden)
+    first = data.draw(st.integers(1, 40), "first")
 
     def ask(connection: sqlite3.Connection) -> list[Any]:
         return [
             connection.execute(*select_logs(workflow, wanted, limit)).fetchall(),
-            connection.execute(NEWEST_LOGS, ("acme", position, limit)).fetchall(),
-            connection.execute(LOG_STATS, (workflow, since, position)).fetchone(),
-            connection.execute(RUN_STATS, (workflow, "acme", since, position)).fetchone(),
+            connection.execute(NEWEST_LOGS, ("acme", position, limit, hidden)).fetchall(),
+            connection.execute(*select_stats("acme", workflow, first, position)).fetchone(),
         ]
 
     then, now = _then_and_now(events, position, ask)

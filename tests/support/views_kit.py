@@ -14,6 +14,7 @@ from refold.journal.sqlite_store import SqliteJournal
 from refold.projections.built_in import BUILT_IN
 from refold.projections.projection import Projection
 from refold.projections.projector import QUEUED_MAX
+from refold.projections.run_lists import RunFilter, list_runs
 from refold.projections.view_rows import RunRow
 from refold.projections.views import Views, open_views
 from refold.projections.views_file import VIEWS_FILE
@@ -90,7 +91,7 @@ async def add_workflow(journal: Journal, webhook_hash: str = "") -> None:
 
 async def all_runs(views: Views, tenant: str = "acme") -> list[RunRow]:
     """List every run of the tests' workflow."""
-    return await views.runs(tenant=tenant, workflow=WORKFLOW, offset=0, limit=100_000)
+    return await list_runs(views, RunFilter(tenant=tenant, workflow=WORKFLOW), 100_000)
 
 
 async def digests(views: Views) -> dict[str, str]:

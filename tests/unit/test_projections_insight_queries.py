@@ -18,12 +18,11 @@ from refold.projections.applying import Applier
 from refold.projections.generations import create_generation
 from refold.projections.lineage_views import CHILDREN, DESCENDANTS, ORIGINALS, SUCCEEDED, LineageRow
 from refold.projections.log_views import (
-    LOG_STATS,
     NEWEST_LOGS,
-    RUN_STATS,
     ListedLogRow,
     LogFilter,
     select_logs,
+    select_stats,
 )
 from refold.projections.open_nodes import STARTING
 from refold.projections.projection import SqlValue
@@ -100,9 +99,7 @@ def test_no_list_of_logs_sorts_or_reads_everything(
 @pytest.mark.parametrize(
     ("statement", "parameters", "indexes"),
     [
-        (LOG_STATS, [A, 1, 9], 3),
-        (RUN_STATS, [A, "acme", 1, 9], 6),
-        (NEWEST_LOGS, ["acme", 9, 100], 2),
+        (NEWEST_LOGS, ["acme", 9, 100, 0], 0),
         (ORIGINALS, ["fl_run_x", 9], 0),
         (DESCENDANTS, ["fl_run_x", A, "acme", 9, 9], 0),
         (SUCCEEDED, ["fl_run_x", A, "acme", 9, 9], 0),
@@ -120,6 +117,22 @@ def test_no_other_question_reads_a_table_from_end_to_end(
     assert sum("USING COVERING INDEX" in step for step in steps) == indexes
 
 
+def test_statistics_add_up_tallies_and_read_rows_of_two_blocks_at_most() -> None:
+    """However much a workflow did: what is not tallied is a range of the rows' own order."""
+    with views_of(kit.History()) as connection:
+        steps = plan(connection, *select_stats("acme", A, 5000, 200_000_000))
+    reads = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
+    tallied = [step for step in reads if "_tally_1 USING INDEX" in step]
+    assert all(step.endswith(("block>?)", "block>? AND block<?)")) for step in tallied)
+    logs = [step for step in reads if "log_1 " in step]
+    assert logs
+    assert all("INTEGER PRIMARY KEY (rowid>?" in step for step in logs)
+    runs = [step for step in reads if "run_1 " in step]
+    assert runs
+    ranges = ("requested_position>?", "rowid>?", "ended_position>?")
+    assert all("USING" in step and any(one in step for one in ranges) for step in runs)
+
+
 def test_the_newest_entry_of_each_workflow_is_one_that_was_made_there() -> None:
     """Copies don't count, deleted workflows and other tenants are out, silent ones too."""
     history = kit.History()
@@ -134,11 +147,11 @@ def test_the_newest_entry_of_each_workflow_is_one_that_was_made_there() -> None:
     history.add("fl_deleted", e.WorkflowDeleted(), has_body=True)
     with views_of(history) as connection:
         rows = [
-            ListedLogRow(*row) for row in connection.execute(NEWEST_LOGS, ("acme", LATEST, 100))
+            ListedLogRow(*row) for row in connection.execute(NEWEST_LOGS, ("acme", LATEST, 100, 0))
         ]
         assert [(row.workflow, row.node) for row in rows] == [(A, "n2"), (B, "n1")]
-        assert len(connection.execute(NEWEST_LOGS, ("acme", LATEST, 1)).fetchall()) == 1
-        assert connection.execute(NEWEST_LOGS, ("other", LATEST, 100)).fetchall() == []
+        assert len(connection.execute(NEWEST_LOGS, ("acme", LATEST, 1, 0)).fetchall()) == 1
+        assert connection.execute(NEWEST_LOGS, ("other", LATEST, 100, 0)).fetchall() == []
 
 
 def test_a_copied_entry_names_the_run_that_it_was_copied_from() -> None:

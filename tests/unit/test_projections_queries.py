@@ -6,24 +6,19 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import product
 
+import msgspec
 import pytest
 
 from refold.journal import events as e
 from refold.journal.journal import LATEST
 from refold.projections.projection import SqlValue
+from refold.projections.run_counts import count_rows, count_tallied
+from refold.projections.run_lists import RunFilter, select_runs
 from refold.projections.runs_projection import RunsProjection
-from refold.projections.view_rows import (
-    COUNT_WORKFLOWS,
-    NEWEST_RUNS,
-    WEBHOOK,
-    WORKFLOWS,
-    RunFilter,
-    count_runs,
-    run_row,
-    select_runs,
-)
+from refold.projections.view_rows import COUNT_WORKFLOWS, WEBHOOK, WORKFLOWS
 from refold.projections.workflows_projection import WorkflowsProjection
 from tests.support import projection_kit as kit
+from tests.support.run_list_kit import counted, listed
 
 A, B = kit.WORKFLOWS
 FAILED = e.RunFailed(code="http_error", node="n1")
@@ -55,6 +50,9 @@ def found(
     created_to: int | None = None,
     origin: str | None = None,
     original_run: str | None = None,
+    error_code: str | None = None,
+    is_unresolved: bool = False,
+    hidden_until: int = 0,
     before: int | None = None,
 ) -> list[int]:
     """List the numbers of the runs that a filter finds."""
@@ -66,11 +64,14 @@ def found(
         created_to=created_to,
         origin=origin,
         original_run=original_run,
+        error_code=error_code,
+        is_unresolved=is_unresolved,
+        hidden_until=hidden_until,
         before=before,
     )
-    rows = [run_row(r) for r in connection.execute(*select_runs(wanted, offset, limit))]
-    if not offset and limit >= 100:
-        assert connection.execute(*count_runs(wanted)).fetchone() == (len(rows),)
+    rows = listed(connection, wanted, limit, offset)
+    if not offset and limit >= 100 and not before:
+        assert counted(connection, wanted) == len(rows)
     return [row.created_at - kit.START_US for row in rows]
 
 
@@ -107,56 +108,141 @@ def test_pages_and_cursors_walk_the_whole_list_without_doubles(runs: sqlite3.Con
     assert found(runs, before=16, status="failed") == [3, 1]
 
 
+def test_codes_are_those_of_failed_runs_and_the_resolved_are_told_apart(
+    runs: sqlite3.Connection,
+) -> None:
+    """Run 3 is a rerun of run 0, which completed: so the family of run 3 has succeeded."""
+    assert found(runs, error_code="http_error") == [7, 5, 3, 1]
+    assert found(runs, error_code="http_error", status="completed") == []
+    assert found(runs, error_code="http_error", origin="rerun") == [3]
+    assert found(runs, error_code="other") == []
+    assert found(runs, is_unresolved=True) == [7, 5, 1]
+    assert found(runs, is_unresolved=True, status="failed") == [7, 5, 1]
+    assert found(runs, is_unresolved=True, status="running") == []
+    assert found(runs, is_unresolved=True, error_code="other") == []
+
+
+def test_runs_that_had_ended_by_a_position_leave_the_list(runs: sqlite3.Connection) -> None:
+    """Each run has three events, so run 2 ended at position 9 and run 3 had begun at 10."""
+    assert found(runs, hidden_until=8) == [7, 6, 5, 4, 3, 2]
+    assert found(runs, hidden_until=9) == [7, 6, 5, 4, 3]
+    assert found(runs, hidden_until=10) == [7, 6, 5, 4, 3]
+    assert found(runs, hidden_until=10, status="completed") == [6, 4]
+    assert found(runs, hidden_until=11, error_code="http_error") == [7, 5, 3]
+    assert found(runs, hidden_until=24) == []
+
+
+INDEXES = {
+    "": "run_workflow_1",
+    "o": "run_origin_1",
+    "s": "run_status_1",
+    "so": "run_status_origin_1",
+    "c": "run_code_1",
+    "co": "run_code_origin_1",
+    "u": "run_failed_1",
+    "uo": "run_failed_origin_1",
+    "uc": "run_failed_code_1",
+    "uco": "run_failed_code_origin_1",
+}
+
+
+def by_letters(letters: str) -> RunFilter:
+    """Make the filter by some of: status, origin, code, unresolved."""
+    return RunFilter(
+        tenant="acme",
+        workflow=A,
+        status="failed" if "s" in letters else None,
+        origin="rerun" if "o" in letters else None,
+        error_code="x" if "c" in letters else None,
+        is_unresolved="u" in letters,
+        at_position=300_000_000,
+    )
+
+
 @pytest.mark.parametrize(
-    ("by_status", "by_origin", "by_original", "by_time", "by_cursor"),
-    list(product(["", "failed", "running"], *[[False, True]] * 4)),
+    ("letters", "is_long", "is_hiding"), list(product(INDEXES, [False, True], [False, True]))
 )
 def test_no_filter_sorts_or_reads_everything(
-    runs: sqlite3.Connection,
-    by_status: str,
-    by_origin: bool,
-    by_original: bool,
-    by_time: bool,
-    by_cursor: bool,
+    runs: sqlite3.Connection, letters: str, is_long: bool, is_hiding: bool
 ) -> None:
-    """The newest runs of a million must cost what they cost of a thousand."""
+    """The newest runs of a million must cost what they cost of a thousand: one range of an index.
+
+    Apart from it there are those of whom there are few: what was under way at some position, and
+    what was resolved since the position that is asked about. These are sorted.
+    """
+    wanted = msgspec.structs.replace(
+        by_letters(letters),
+        created_from=1 if is_long else None,
+        created_to=2 if is_long else None,
+        hidden_until=5 if is_hiding else 0,
+        before=9 if is_long else None,
+    )
+    steps = plan(runs, *select_runs(wanted, 0, 15))
+    if is_long:
+        assert any(
+            "requested_position>? AND requested_position<?" in step for step in steps
+        ) or any("rowid>? AND rowid<?" in step for step in steps)
+    scans = {step for step in steps if step.startswith("SCAN")}
+    assert scans <= {"SCAN kind VIRTUAL TABLE INDEX 1:", "SCAN json_each VIRTUAL TABLE INDEX 1:"}
+    reads = [step for step in steps if "run_1" in step and "run_created_1" not in step]
+    assert f" {INDEXES[letters]} " in reads[0]
+    few = ("run_recovered_1", "run_reach_1", "INTEGER PRIMARY KEY (rowid=?)")
+    for step in reads:
+        ranged = any(one in step for one in ("requested_position<?", "requested_position>?", "row"))
+        assert any(one in step for one in few) or ranged, step
+    sorts = [step for step in steps if "TEMP B-TREE" in step]
+    assert len(sorts) <= ("u" in letters) + is_hiding
+
+
+@pytest.mark.parametrize("by_origin", [False, True])
+def test_runs_that_had_an_unfinished_status_are_few_and_sorted(
+    runs: sqlite3.Connection, by_origin: bool
+) -> None:
+    """What ended after that position is, and nothing else: the last part of the list."""
     wanted = RunFilter(
         tenant="acme",
         workflow=A,
-        status=by_status or None,
+        status="running",
         origin="rerun" if by_origin else None,
-        original_run="fl_run_x" if by_original else None,
-        created_from=1 if by_time else None,
-        created_to=2 if by_time else None,
-        before=9 if by_cursor else None,
         at_position=50,
     )
     steps = plan(runs, *select_runs(wanted, 0, 15))
-    assert {step for step in steps if "SCAN" in step} <= {"SCAN json_each VIRTUAL TABLE INDEX 1:"}
-    # What ended after that position is sorted, and nothing else: the last part of the list.
-    sorts = [step for step in steps if "TEMP B-TREE" in step]
-    assert len(sorts) == (by_status == "running" and not by_original)
-    if sorts:
-        assert sum("run_status_1" in step for step in steps) == 4
-        (ended,) = [step for step in steps if "run_ended_1" in step]
-        assert ended.endswith("(workflow=? AND ended_position>?)")
-    if by_original:
-        assert any("run_original_1" in step for step in steps)
-    elif by_status:
-        assert any("run_status_1" in step for step in steps)
-    elif by_origin:
-        assert any("run_origin_1" in step for step in steps)
-    assert any("rowid<?" in step or "requested_position<?" in step for step in steps)
+    assert len([step for step in steps if "TEMP B-TREE" in step]) == 1
+    assert sum("run_status_1" in step for step in steps) == 4
+    (ended,) = [step for step in steps if "run_ended_1" in step]
+    assert ended.endswith("(workflow=? AND ended_position>?)")
+
+
+@pytest.mark.parametrize("letters", ["", "s", "o", "c", "u", "uco"])
+def test_the_reruns_of_a_run_are_found_by_it(runs: sqlite3.Connection, letters: str) -> None:
+    """Whatever else is asked, since they are few."""
+    wanted = msgspec.structs.replace(by_letters(letters), original_run="fl_run_x")
+    steps = plan(runs, *select_runs(wanted, 0, 15))
+    assert any("run_original_1" in step for step in steps)
+    assert not [step for step in steps if "TEMP B-TREE" in step or "SCAN run" in step]
+
+
+@pytest.mark.parametrize("letters", list(INDEXES))
+def test_a_total_adds_up_tallies_and_the_rows_of_two_blocks(letters: str) -> None:
+    """However many runs there are."""
+    with kit.generation_of(RunsProjection()) as connection:
+        steps = plan(connection, *count_tallied(by_letters(letters), 5000, 200_000_000))
+    reads = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
+    tallied = [step for step in reads if "run_tally_1" in step]
+    assert tallied
+    assert all(step.endswith(("block>?)", "block>? AND block<?)")) for step in tallied)
+    few = ("run_ended_1", "run_recovered_1")
+    for step in reads:
+        if "run_1" in step:
+            assert f" {INDEXES[letters]} " in step or any(one in step for one in few)
+            assert ">?" in step
 
 
 def test_counts_and_the_other_lists_use_their_indexes() -> None:
-    """Counting all runs of a workflow reads an index, not the rows."""
+    """What is counted one by one is counted in an index, and so are workflows."""
     with kit.generation_of(RunsProjection()) as connection:
-        for status in (None, "failed"):
-            wanted = RunFilter(tenant="acme", workflow=A, status=status, at_position=50)
-            assert "COVERING INDEX" in plan(connection, *count_runs(wanted))[0]
-        for step in plan(connection, NEWEST_RUNS, [A, 1, 15]):
-            assert "SEARCH" in step or "SCALAR SUBQUERY" in step
+        wanted = RunFilter(tenant="acme", workflow=A, status="failed", at_position=50)
+        assert "COVERING INDEX" in plan(connection, *count_rows(wanted))[0]
     with kit.generation_of(WorkflowsProjection()) as connection:
         asked: list[tuple[str, list[SqlValue]]] = [
             (WORKFLOWS, ["acme", 1, -1, 0]),
