@@ -104,7 +104,7 @@ async def _resume_one(
 
 def _error_code(query: Mapping[str, str]) -> str | None:
     code = query.get("error_code")
-    if code is None or _CODE.search(code):
+    if code is None or _CODE.fullmatch(code):
         return code
     raise parameter_invalid("error_code", "must be a code such as http_503")
 

@@ -20,7 +20,7 @@ Time = Annotated[
     ),
 ]
 WorkflowId = Annotated[str, Meta(examples=["fl_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
-ERROR_CODE = r"^[a-z][a-z0-9_]{0,99}\Z"
+ERROR_CODE = r"^[a-z][a-z0-9_]{0,99}$"
 ErrorCode = Annotated[str, Meta(pattern=ERROR_CODE, examples=["http_503"])]
 RunId = Annotated[str, Meta(examples=["fl_run_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
 AuthorizationId = Annotated[str, Meta(max_length=64, examples=["auth_01k8x3m5n7p9q1r3s5t7v9w1x3"])]
