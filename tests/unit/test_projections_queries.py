@@ -18,7 +18,7 @@ from refold.projections.runs_projection import RunsProjection
 from refold.projections.view_rows import COUNT_WORKFLOWS, WEBHOOK, WORKFLOWS
 from refold.projections.workflows_projection import WorkflowsProjection
 from tests.support import projection_kit as kit
-from tests.support.run_list_kit import counted, listed
+from tests.support.run_list_kit import counted, listed, spread
 
 A, B = kit.WORKFLOWS
 FAILED = e.RunFailed(code="http_error", node="n1")
@@ -130,6 +130,25 @@ def test_runs_that_had_ended_by_a_position_leave_the_list(runs: sqlite3.Connecti
     assert found(runs, hidden_until=10, status="completed") == [6, 4]
     assert found(runs, hidden_until=11, error_code="http_error") == [7, 5, 3]
     assert found(runs, hidden_until=24) == []
+
+
+def test_a_failure_that_is_made_good_moves_in_the_tallies() -> None:
+    """Of a run that was tallied as failed long before its rerun completed."""
+    history = kit.History()
+    history.request(A, "execute", "")
+    first = history.runs[0]
+    history.add(first, FAILED, has_body=True)
+    for _ in range(4):
+        history.request(A, "rerun", first)
+    unresolved = RunFilter(tenant="acme", workflow=A, is_unresolved=True)
+    states = "SELECT state, sum(total) FROM run_tally WHERE state != '' GROUP BY 1 ORDER BY 1"
+    with kit.generation_of(RunsProjection(), spread(history.events, 4096)) as connection:
+        assert connection.execute(states).fetchall() == [("failed", 3)]
+        assert counted(connection, unresolved) == 1
+    history.add(history.runs[-1], kit.COMPLETED, has_body=False)
+    with kit.generation_of(RunsProjection(), spread(history.events, 4096)) as connection:
+        assert connection.execute(states).fetchall() == [("failed", 0), ("recovered", 3)]
+        assert counted(connection, unresolved) == 0
 
 
 INDEXES = {
