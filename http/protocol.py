@@ -16,11 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .errors import RequestError, body_of
 from .joined_writes import JoinedWrites
+from .sending import GUARDS, NOTHING_LOADED
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
 LINGER_S: Final = 10.0
 """How long a reader that was dropped may still fetch what was written to it."""
+_GUARDS: Final = b"".join(b"%b: %b\r\n" % header for header in (*GUARDS, NOTHING_LOADED))
 
 
 class _HeadTooLargeError(Exception):
@@ -107,9 +109,9 @@ class BoundedProtocol(HttpToolsProtocol):
         body = msgspec.json.encode(body_of(refusal, self.docs))
         head = (
             f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n"
         )
-        self.transport.write(head.encode() + body)
+        self.transport.write(head.encode() + _GUARDS + b"\r\n" + body)
         self.transport.close()
 
 
