@@ -119,7 +119,7 @@ def belongings(client: Client, url: str) -> dict[str, str]:
     walker = Walker(client, url)
     made = {**walker.ended(), **walker.item(), **walker.authorization()}
     made["otherRunId"] = walker.ended()["runId"]
-    told = client.post("/subscriptions", {"url": "http://127.0.0.1:9/", "types": ["run.failed"]})
+    told = client.post("/subscriptions", {"url": f"{url}/told", "types": ["run.cancelled"]})
     assert told.status == 201, told.body
     return {**made, "subscriptionId": str(told.json["id"]), "nodeId": "a"}
 
