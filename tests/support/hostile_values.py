@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from refold.engine.component import is_object
 
@@ -133,7 +133,7 @@ def _changed(dice: random.Random, at: Any, ids: list[str]) -> Any:
             at[name] = _changed(dice, at[name], ids)
         return at
     if isinstance(at, list) and at and dice.random() < 0.85:
-        items: list[Any] = at
+        items: list[Any] = cast("Any", at)
         index = dice.randrange(len(items))
         if dice.random() < 0.1:
             items.append(copy.deepcopy(items[index]))
