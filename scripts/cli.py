@@ -30,6 +30,7 @@ _COMMANDS = {
     "verify": "refold.scripts.verify_command:verify",
     "archive": "refold.scripts.archive_command:archive",
     "simulate": "refold.scripts.simulate_command:simulate",
+    "doctor": "refold.scripts.doctor_command:doctor",
     "backup": "refold.scripts.backup_command:backup",
     "restore": "refold.scripts.restore_command:restore",
 }

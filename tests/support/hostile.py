@@ -92,7 +92,7 @@ def _forged(head: dict[str, Any], claims: dict[str, Any], key: bytes) -> str:
 
 
 def forged_tokens() -> list[str]:
-    """Return tokens of the owner that nobody signed with the service's secret, or not to hold at present."""
+    """Return tokens of the owner that the service did not sign, or that do not hold at present."""
     now = int(time.time())
     claims = {"sub": "me", "org_id": OWNER, "exp": now + 3600, "scope": " ".join(SCOPES)}
     good = token(OWNER)
