@@ -32,6 +32,7 @@ _COMMANDS = {
     "simulate": "refold.scripts.simulate_command:simulate",
     "doctor": "refold.scripts.doctor_command:doctor",
     "backup": "refold.scripts.backup_command:backup",
+    "sbom": "refold.scripts.sbom_command:sbom",
     "restore": "refold.scripts.restore_command:restore",
 }
 
