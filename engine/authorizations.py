@@ -147,10 +147,10 @@ class Authorizations:
         """
         state = self._states.get(authorization_id)
         if state is None or state.tenant != tenant:
-            state = await self._load(authorization_id)
-        if state.tenant == tenant and at != LATEST:
+            state = await self._load_of(tenant, authorization_id)
+        if at != LATEST:
             state = await self._earlier(state, at)
-        if state.tenant != tenant or not state.exists:
+        if not state.exists:
             raise NotFoundError("authorization")
         return state
 
@@ -331,8 +331,6 @@ class Authorizations:
     def _own_metadata(self, state: AuthorizationState) -> Metadata:
         return Metadata(state.tenant, "", self._ids.new("req_"))
 
-    # What follows the journal
-
     async def _load_known(self, authorization_id: str) -> AuthorizationState:
         return self._states.get(authorization_id) or await self._load(authorization_id)
 
@@ -345,6 +343,13 @@ class Authorizations:
             for event in page:
                 evolve(made, event)
         return made
+
+    async def _load_of(self, tenant: str, authorization_id: str) -> AuthorizationState:
+        """Load a grant of this tenant; of another's no more is read than of one that is none."""
+        first = await self._journal.read_stream(authorization_id, limit=1)
+        if not first or first[0].tenant != tenant:
+            raise NotFoundError("authorization")
+        return await self._load(authorization_id)
 
     async def _load(self, authorization_id: str) -> AuthorizationState:
         """Fold a grant's stream, and keep it if it is one."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from typing import Any, Final
 
@@ -93,6 +95,15 @@ def render(document: dict[str, Any]) -> str:
         f"<h2>Operations</h2>{operations}"
         f"<h2>Errors</h2><table><tr><th>code</th><th>status</th><th>type</th><th></th></tr>"
         f"{errors}</table><h2>Schemas</h2>{schemas}</body></html>"
+    )
+
+
+def content_policy() -> str:
+    """Return the page's content security policy: its own style, by hash, and nothing else."""
+    style = b64encode(sha256(_STYLE.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     )
 
 

@@ -34,7 +34,8 @@ class JoinedWrites(asyncio.Transport):
 
     def _flush(self) -> None:
         kept, self._kept, self._kept_bytes = self._kept, [], 0
-        if kept:
+        # A client that left has closed the connection under what was to be written.
+        if kept and not self._transport.is_closing():
             self._transport.write(b"".join(kept))
 
     def close(self) -> None:

@@ -62,4 +62,6 @@ def configure_logging(form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # It has a line for each malformed request, with which anybody could fill the disk; they are
+    # counted instead (refold_http_refusals_total).
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -16,11 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .errors import RequestError, body_of
 from .joined_writes import JoinedWrites
+from .sending import GUARDS, NOTHING_LOADED
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
 LINGER_S: Final = 10.0
 """How long a reader that was dropped may still fetch what was written to it."""
+_GUARDS: Final = b"".join(b"%b: %b\r\n" % header for header in (*GUARDS, NOTHING_LOADED))
 
 
 class _HeadTooLargeError(Exception):
@@ -40,6 +42,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _unfinished_bytes = 0
     _is_in_head = True
+    _is_broken = False
+    """What follows can't be read; it is said once what was asked before is answered."""
+    _serving: Any = None
+    """The request that is being served; those that were sent after it wait for their turn."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
@@ -47,6 +53,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came. A name or value that never ends is told to nobody before its end."""
+        if self._is_broken:
+            return
         if self._is_in_head:
             self._unfinished_bytes += len(data)
         super().data_received(data)
@@ -95,8 +103,53 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES_MAX:
             raise _HeadTooLargeError
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def eof_received(self) -> None:
+        """Give up what is being served: the transport closes itself, and takes nothing more."""
+        self._give_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being served; uvicorn tells the newest, which may wait yet."""
+        self._give_up()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what can't be read as a request, and hang up."""
+        """Answer what can't be read as a request, after the answers that are still owed."""
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._refuse()
+            return
+        self._is_broken = True
+        if not cycle.more_body:
+            return
+        # The newest request is what broke off: nobody will send the rest of its body.
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline:
+            self.pipeline.popleft()
+        elif cycle.response_started:
+            # Half an answer must not be taken for a whole one.
+            self.transport.abort()
+        else:
+            self._refuse()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or say that there is none."""
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if self._is_broken and is_last and not self.transport.is_closing():
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Say what is wrong, and hang up."""
         refusal = RequestError(400, "invalid_http", "The request is not well-formed HTTP.")
         reason = "Bad Request"
         if self._head_bytes > HEAD_BYTES_MAX:
@@ -107,9 +160,9 @@ class BoundedProtocol(HttpToolsProtocol):
         body = msgspec.json.encode(body_of(refusal, self.docs))
         head = (
             f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n"
         )
-        self.transport.write(head.encode() + body)
+        self.transport.write(head.encode() + _GUARDS + b"\r\n" + body)
         self.transport.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from starlette.types import Receive, Send
 
@@ -14,6 +15,16 @@ _log = logging.getLogger("refold.http")
 HangUp = Callable[[bytes | None], None]
 """Ends a connection whose reader takes nothing, after some last words if there are any."""
 Headers = list[tuple[bytes, bytes]]
+POLICY: Final = b"content-security-policy"
+GUARDS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""What every answer says to a browser and to every cache on its way."""
+NOTHING_LOADED: Final = (POLICY, b"default-src 'none'; frame-ancestors 'none'")
+"""The policy of an answer that has none of its own: data, which no page may show or run."""
 
 
 async def send_answer(made: Answer, request_id: str, send: Send) -> None:
@@ -67,12 +78,10 @@ async def send_stream(
 
 
 def _headers(made: Answer, request_id: str) -> Headers:
-    return [
-        *made.headers,
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-    ]
+    headers = [*made.headers, (b"x-request-id", request_id.encode()), *GUARDS]
+    if not any(name == POLICY for name, _ in made.headers):
+        headers.append(NOTHING_LOADED)
+    return headers
 
 
 class _StalledError(Exception):

@@ -27,6 +27,7 @@ from .endpoints import served_endpoints
 from .keys import jwt_secret
 from .logs import configure_logging
 from .protocol import bounded_protocol
+from .sending import POLICY
 from .setting_types import SettingsError
 from .settings import Settings
 
@@ -39,7 +40,6 @@ _GC_ALLOCATIONS = 20_000
 A run makes few circles, and a thousand objects that live until it ends: by the interpreter's 700
 the collector would look at those of all active runs more than once a run, and find nothing.
 """
-_CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def serve(settings: Settings) -> int:
@@ -178,13 +178,13 @@ def _pages(public_url: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         return Answer(200, documents["openapi"])
 
     async def docs_page() -> Answer:
-        if "docs" not in documents:
-            from . import docs_page as page
+        from . import docs_page as page
 
+        if "docs" not in documents:
             documents["docs"] = page.render(document()).encode()
         headers = (
             (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", _CONTENT_POLICY.encode()),
+            (POLICY, page.content_policy().encode()),
         )
         return Answer(200, documents["docs"], headers)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +12,10 @@ from cyclopts import Parameter
 from ..http.setting_types import SettingsError
 from ..http.settings import Settings
 from .settings_flags import takes_settings
+from .steps_bar import steps_bar
 
 _DAY_SECONDS = 86_400
+_UNITS = {"look": "runs", "release": "bodies", "scrub": "segments", "compact": "files"}
 
 
 @takes_settings(("data", "checkpoint_directory"))
@@ -56,18 +56,18 @@ def archive(
 
     folder = to or settings.data / DIRECTORY
     if scrub:
-        with _bar() as tell:
+        with steps_bar(_UNITS) as tell:
             went = archiving.scrub(settings.data, folder, tell, settings.checkpoint_directory)
         print(f"{went} erased bodies removed from the segments in {folder}")
         return 0
     before_us = _before(before, older_than)
     if dry_run:
-        with _bar() as tell:
+        with steps_bar(_UNITS) as tell:
             plan = archiving.plan(settings.data, before_us, tell)
         print(f"{plan.runs} runs with {plan.bodies} bodies, {plan.size} bytes, would go")
         print(f"into {plan.segments} segments in {folder}")
         return 0
-    with _bar() as tell:
+    with steps_bar(_UNITS) as tell:
         made = archiving.archive(
             settings.data, folder, before_us, tell, settings.checkpoint_directory
         )
@@ -99,24 +99,3 @@ def _before(before: str, older_than: int | None) -> int:
     if not 0 <= seconds <= now - _DAY_SECONDS:
         raise SettingsError("archive", "--before: a time that is at least a day ago.")
     return int(seconds * 1_000_000)
-
-
-@contextmanager
-def _bar() -> Generator[Callable[[str, int, int], None]]:
-    """Show each step as a bar of its own."""
-    from contextlib import ExitStack
-
-    from .progress_bar import progress_bar
-
-    units = {"look": "runs", "release": "bodies", "scrub": "segments", "compact": "files"}
-    with ExitStack() as stack:
-        shown: list[tuple[str, Callable[[int, int], None]]] = []
-
-        def tell(step: str, done: int, total: int) -> None:
-            if not shown or shown[-1][0] != step:
-                stack.close()
-                report = stack.enter_context(progress_bar(step, units.get(step, "entries")))
-                shown.append((step, report))
-            shown[-1][1](done, total)
-
-        yield tell

@@ -30,6 +30,10 @@ _COMMANDS = {
     "verify": "refold.scripts.verify_command:verify",
     "archive": "refold.scripts.archive_command:archive",
     "simulate": "refold.scripts.simulate_command:simulate",
+    "doctor": "refold.scripts.doctor_command:doctor",
+    "backup": "refold.scripts.backup_command:backup",
+    "sbom": "refold.scripts.sbom_command:sbom",
+    "restore": "refold.scripts.restore_command:restore",
 }
 
 EXIT_FAILED = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 
 import pytest
@@ -238,6 +239,29 @@ def test_what_is_no_http_is_refused_in_the_same_form(api: Service, request_bytes
     head, _, body = exchange(api.port, request_bytes).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["code"] == "invalid_http"
+
+
+def _pipelined(api: Service, *parts: bytes) -> list[bytes]:
+    """Send requests at once and return the status of each answer, in order."""
+    return re.findall(rb"HTTP/1\.1 (\d+) ", exchange(api.port, b"".join(parts)))
+
+
+def test_what_follows_a_good_request_and_is_none_is_answered_after_it(
+    api: Service, org: str
+) -> None:
+    """Each answer is that of its request, and none is written to a connection that was closed."""
+    good = f"GET /workflows HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token(org)}\r\n\r\n"
+    half = b"POST /workflows HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"
+    before = len(api.log)
+    assert _pipelined(api, good.encode(), b"GARBAGE\r\n\r\n") == [b"200", b"400"]
+    assert _pipelined(api, good.encode() * 3, b"\x00\x01\r\n") == [b"200", b"200", b"200", b"400"]
+    whole = half.replace(
+        b"Host: x\r\n", f"Host: x\r\nAuthorization: Bearer {token(org)}\r\n".encode()
+    )
+    assert _pipelined(api, whole, b"1234\r\nzz\r\n") == [b"400"]
+    assert _pipelined(api, good.encode(), whole, b"1234\r\nzz\r\n") == [b"200", b"400"]
+    assert _pipelined(api, good.encode(), b"GET /" + b"x" * 40_000) == [b"200", b"431"]
+    assert not [line for line in api.log[before:] if "Traceback" in line or "ERROR" in line]
 
 
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b""])
