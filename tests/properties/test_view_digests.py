@@ -27,7 +27,7 @@ from refold.projections.projection import Projection
 from refold.projections.sqlite_writes import transaction
 from refold.projections.views_file import OpenedFile
 from tests.support import projection_kit as kit
-from tests.support.any_events import any_events
+from tests.support.any_events import any_events, spread
 from tests.support.run_lives import lives
 from tests.support.view_audit import EVERY
 
@@ -79,6 +79,8 @@ def test_live_one_pass_and_rebuilt_rows_have_one_digest(
     """A rebuilt view is the live view, whatever groups the events came in, whoever was killed."""
     drawn = st.one_of(any_events(projection.events), kit.histories(), lives())
     events = data.draw(drawn)
+    if events and data.draw(st.integers(0, 3)) == 0:
+        events = spread(events, data.draw(st.integers(0, len(events))), projection.events)
     places = st.lists(st.integers(0, len(events)), max_size=8).map(sorted)
     restarts = data.draw(st.lists(st.integers(0, 8), max_size=3))
     safely = data.draw(st.booleans())
@@ -106,6 +108,8 @@ def test_what_is_drawn_makes_rows_in_every_table(projection: Projection) -> None
     @settings(max_examples=40)
     @given(events=st.one_of(any_events(projection.events), kit.histories()))
     def draw(events: list[Recorded]) -> None:
+        if events:
+            events = spread(events, len(events) // 2, projection.events)
         with kit.generation_of(projection, events) as connection:
             for name in list(empty):
                 if connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone():

@@ -18,6 +18,8 @@ from tests.support import projection_kit as kit
 STREAMS = ("fl_run_a", "fl_run_b", kit.WORKFLOWS[0], "vlt_a", "auth_a", "sub_a", "sys")
 _WORDS = ("", *STREAMS[:3], "webhook", "form", "n1", "0.2", "completed")
 _NUMBERS = (0, 1, 2, kit.START_US, kit.START_US + 90_000_000_000)
+FILLER = 2100
+"""More than the smallest block of positions that anything is tallied by."""
 _FIRST = e.RunRequested
 """A run has one request, which is its first event; the journal takes no other."""
 
@@ -42,6 +44,36 @@ def any_events(draw: st.DrawFn, wanted: Collection[type[e.Facts]]) -> list[Recor
             copied = msgspec.structs.replace(history.events[-1], src="copied")
             history.events[-1] = copied
     return history.events
+
+
+def spread(
+    events: Sequence[Recorded], place: int, wanted: Collection[type[e.Facts]]
+) -> list[Recorded]:
+    """Put so many events of no interest into a journal that what comes after is in a later block.
+
+    Tallies are made of whole blocks of positions, which no journal that is drawn would fill.
+    """
+    idle = next(
+        facts for facts in (e.WorkflowDeleted(), e.VaultDeleted()) if type(facts) not in wanted
+    )
+    first = events[0]
+    filler = [
+        msgspec.structs.replace(
+            first, position=place + 1 + n, body_at=0, stream="sys", src="", facts=idle
+        )
+        for n in range(FILLER)
+    ]
+    later = [
+        msgspec.structs.replace(
+            event,
+            position=event.position + FILLER,
+            body_at=event.body_at + FILLER if event.body_at else 0,
+            # Tallies are looked after at one request in eight, by the last bits of its leaf.
+            leaf=event.leaf[:-1] + bytes(1),
+        )
+        for event in events[place:]
+    ]
+    return [*events[:place], *filler, *later]
 
 
 @st.composite
