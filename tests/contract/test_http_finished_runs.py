@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from tests.support.erasure_kit import ERASED, erase
 from tests.support.http_kit import create, quick, refused, run
 from tests.support.service import Client, Endpoint, Service, chain, node
@@ -54,7 +56,8 @@ def test_a_run_that_was_read_is_no_other_tenants_and_goes_with_its_workflow(
     made = run(client, workflow)
     path = f"/workflows/runs/{made['id']}"
     assert client.get(path).status == 200
-    refused(api.client("other").get(path), 404, "resource_missing")
+    with closing(api.client("other")) as other:
+        refused(other.get(path), 404, "resource_missing")
     assert client.call("DELETE", f"/workflows/{workflow}").status == 204
     refused(client.get(path), 404, "resource_missing")
 

@@ -57,7 +57,7 @@ def test_a_change_that_came_while_a_workflow_was_read_is_in_it() -> None:
         sim.journal.__class__ = SlowToTell
         fresh = Workflows(sim.journal, Sealer(KEY))
         found = asyncio.create_task(fresh.find("acme", workflow))
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.5)
         await sim.authoring.change(CALLER, workflow, renamed, None)
         assert (await found).current.number == 2
         await sim.authoring.change(CALLER, workflow, renamed, None)
