@@ -32,13 +32,14 @@ async def runs(app: App, call: Call) -> Answer:
     """Find runs by the words of their error message, by fields of their payload, or by both."""
     query = call.query
     words, fields = _words(query), _fields(query)
+    limit, before = _limit(query), _cursor(query)
+    if not words and not fields:
+        raise _missing("q", "q, or a field such as payload.order_id, is required")
+    # What can't be understood is said first, whatever is switched on.
     if words:
         _demand(app, ERRORS, "errors")
     if fields:
         _demand(app, PAYLOADS, "payloads")
-    if not words and not fields:
-        raise _missing("q", "q, or a field such as payload.order_id, is required")
-    limit, before = _limit(query), _cursor(query)
     workflow = await _workflow(app, call)
     wanted = Wanted(
         tenant=call.principal.tenant,
@@ -59,13 +60,13 @@ async def logs(app: App, call: Call) -> Answer:
     """Find log entries by the words of their output or error."""
     query = call.query
     words = _words(query)
-    _demand(app, LOGS, "logs")
     if not words:
         raise _missing("q", "q is required")
     level = query.get("level")
     if level is not None and level not in LEVELS:
         raise parameter_invalid("level", f"must be one of {', '.join(LEVELS)}")
     limit, before = _limit(query), _cursor(query)
+    _demand(app, LOGS, "logs")
     wanted = Wanted(
         tenant=call.principal.tenant,
         words=words,
@@ -155,7 +156,7 @@ def _cursor(query: Mapping[str, str]) -> int:
     text = query.get("cursor")
     if text is None:
         return LATEST
-    if not (text.isascii() and text.isdecimal() and len(text) <= 16):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text)):
         raise parameter_invalid("cursor", "must be one that an answer gave")
     return int(text)
 

@@ -23,7 +23,7 @@ from .views_file import VIEWS_FILE, file_of, make_ready, reader_uri, remove
 from .workers import Worker, Workers
 
 READ_SECONDS: Final = 2.0
-"""How long one read may take; it would hold up the others, and the overwriting of what is erased."""
+"""How long one read may take: it holds up others, and the overwriting of what is erased."""
 FRESH_SECONDS: Final = 2.0
 _STEPS_BETWEEN: Final = 10_000
 _POLL_SECONDS: Final = 0.005

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -92,11 +92,11 @@ def text_of(value: str | int | float | bool | None) -> str:
 
 
 def _parts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+    if _is_object(value):
         for key, inner in value.items():
-            yield str(key)
+            yield key
             yield from _parts(inner)
-    elif isinstance(value, list):
+    elif _is_list(value):
         for inner in value:
             yield from _parts(inner)
     else:
@@ -104,16 +104,24 @@ def _parts(value: Any) -> Iterator[str]:
 
 
 def _fields(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
+    if _is_object(value):
         if depth < DEPTH_MAX:
             for key, inner in value.items():
-                yield from _fields(inner, f"{path}.{key}" if depth else str(key), depth + 1)
-    elif isinstance(value, list):
+                yield from _fields(inner, f"{path}.{key}" if depth else key, depth + 1)
+    elif _is_list(value):
         for inner in value:
             # A list in a list is no deeper: its elements are at the same path.
             yield from _fields(inner, path, depth)
     elif depth:
         yield path, text_of(value)
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,8 @@
 """`views.db`: the file of the read models, who may change it, and when it is made anew.
 
-A projection that is `apart` has a file like it alone, `views.<name>.db`. The file is disposable and never synced. What can't be trusted is thrown away with a line in the
-log: a damaged file, another journal's, one that a power cut may have torn, an older version.
+A projection that is `apart` has a file like it alone, `views.<name>.db`. A file is disposable and
+never synced. What can't be trusted is thrown away with a line in the log: a damaged file, another
+journal's, one that a power cut may have torn, an older version.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class WorkerState:
 
     def is_clean(self, position: int) -> bool:
         """Tell whether nothing is left in the file of what was erased up to a position."""
-        return _CELL.unpack_from(self._map, _CLEAN)[0] >= position
+        cleaned: int = _CELL.unpack_from(self._map, _CLEAN)[0]
+        return cleaned >= position
 
     def clear(self, *, keep: int) -> None:
         """Begin again; the live rows stay where they are."""

@@ -248,7 +248,7 @@ class Workers:
 
     def have_forgotten(self, position: int) -> bool:
         """See that nothing is left in the files apart of what was erased up to a position."""
-        return all([worker.has_forgotten(position) for worker in self._workers.values()])
+        return all(worker.has_forgotten(position) for worker in self._workers.values())
 
     def references(self, built_in: Sequence[Projection]) -> dict[str, tuple[str, Projection]]:
         """Return every projection by name, with the `module:Class` that a process loads it by."""
