@@ -7,7 +7,7 @@ deleted from them: rows made anew would not have it either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from ..journal import events as e
@@ -48,12 +48,16 @@ def _runs(name: str) -> Table:
     return Table(name, "position", (_RUN_TABLE.format(name=name),))
 
 
-def _note_run(sql: str, event: Recorded, facts: e.RunRequested) -> Statement:
-    scope = f"{scope_of(event.tenant)} {scope_of_workflow(facts.workflow)}"
-    return Statement(sql, (event.stream, event.position, scope))
+def _without_body(event: Recorded, run: str, go: Sequence[str]) -> Sequence[Statement]:
+    """Note a run, so that its texts are marked as its tenant's and workflow's, or forget texts."""
+    facts = event.facts
+    if isinstance(facts, e.RunRequested):
+        scope = f"{scope_of(event.tenant)} {scope_of_workflow(facts.workflow)}"
+        return (Statement(run, (event.stream, event.position, scope)),)
+    return _gone(go, facts) if isinstance(facts, _GONE) else ()
 
 
-def _gone(sql: Iterable[str], facts: e.Facts) -> Sequence[Statement]:
+def _gone(sql: Sequence[str], facts: e.Facts) -> Sequence[Statement]:
     """Delete what was copied from the bodies that an event took away."""
     assert isinstance(facts, _GONE), "what else is wanted brings something"
     positions = [int(position) for position in facts.positions.split()]
@@ -77,12 +81,7 @@ SELECT ?1, scope, ?2, ?1, position FROM error_run_{g} WHERE run_id = ?3"""
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes without its body."""
-        facts = event.facts
-        if isinstance(facts, e.RunRequested):
-            return (_note_run(self._RUN, event, facts),)
-        if isinstance(facts, _GONE):
-            return _gone(self._GO, facts)
-        return ()
+        return _without_body(event, self._RUN, self._GO)
 
     def fold_body(self, event: Recorded, body: bytes) -> Sequence[Statement]:
         """Return what the body of an event adds."""
@@ -108,12 +107,7 @@ SELECT ?1, scope, ?2, ?1, position FROM log_run_{g} WHERE run_id = ?3"""
 
     def fold(self, event: Recorded) -> Sequence[Statement]:
         """Return what an event changes without its body."""
-        facts = event.facts
-        if isinstance(facts, e.RunRequested):
-            return (_note_run(self._RUN, event, facts),)
-        if isinstance(facts, _GONE):
-            return _gone(self._GO, facts)
-        return ()
+        return _without_body(event, self._RUN, self._GO)
 
     def fold_body(self, event: Recorded, body: bytes) -> Sequence[Statement]:
         """Return what the body of an event adds."""

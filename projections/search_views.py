@@ -137,13 +137,14 @@ async def _search(views: Views, wanted: Wanted, limit: int, *, is_logs: bool) ->
     before = wanted.before
     for _ in range(PORTIONS_MAX):
         if wanted.words:
-            some = await _matched(views.apart, wanted, before, LOGS if is_logs else ERRORS)
-            is_last = len(some) < PORTION
-            chosen = await _having(views.apart, wanted, some, list(wanted.fields.items()))
+            name, fields = LOGS if is_logs else ERRORS, list(wanted.fields.items())
+            some = await _candidates(views.apart, name, select_matched(wanted, before, name))
         else:
-            some = await _having_first(views.apart, wanted, before)
-            is_last = len(some) < PORTION
-            chosen = await _having(views.apart, wanted, some, list(wanted.fields.items())[1:])
+            # The index of fields has the runs in order.
+            fields = list(wanted.fields.items())[1:]
+            some = await _candidates(views.apart, PAYLOADS, select_having(wanted, before))
+        is_last = len(some) < PORTION
+        chosen = await _having(views.apart, wanted, some, fields)
         shown = await (_log_rows if is_logs else _run_rows)(views, wanted, chosen)
         for place, position in chosen:
             if position in shown:
@@ -157,23 +158,27 @@ async def _search(views: Views, wanted: Wanted, limit: int, *, is_logs: bool) ->
     return Found(rows, before)
 
 
-async def _matched(apart: Apart, wanted: Wanted, before: int, name: str) -> Sequence[_Candidate]:
+def select_matched(wanted: Wanted, before: int, name: str) -> tuple[str, Sequence[SqlValue]]:
+    """Return the statement that finds what has the words, newest first."""
     scopes = [scope_of(wanted.tenant)]
     if wanted.workflow is not None:
         scopes.append(scope_of_workflow(wanted.workflow))
     own = " AND ".join(f'"{scope}"' for scope in scopes)
     query = f"{{scope}} : ({own}) AND {{words}} : ({wanted.words})"
-    values = (query, before, wanted.at_position, PORTION)
-    rows = await apart.select(name, _LOGS if name == LOGS else _ERRORS, values)
-    return [(int(place), int(position)) for place, position in rows]
+    return _LOGS if name == LOGS else _ERRORS, (query, before, wanted.at_position, PORTION)
 
 
-async def _having_first(apart: Apart, wanted: Wanted, before: int) -> Sequence[_Candidate]:
-    """Find the runs with the first of the fields; the index has them in order."""
-    field = next(iter(wanted.fields.items()))
-    workflow = wanted.workflow
-    bounds = (before, wanted.at_position, workflow, workflow, PORTION)
-    rows = await apart.select(PAYLOADS, _PAYLOADS, (wanted.tenant, *field, *bounds))
+def select_having(wanted: Wanted, before: int) -> tuple[str, Sequence[SqlValue]]:
+    """Return the statement that finds the runs with the first of the fields, newest first."""
+    path, value = next(iter(wanted.fields.items()))
+    bounds = (before, wanted.at_position, wanted.workflow, wanted.workflow, PORTION)
+    return _PAYLOADS, (wanted.tenant, path, value, *bounds)
+
+
+async def _candidates(
+    apart: Apart, name: str, selected: tuple[str, Sequence[SqlValue]]
+) -> Sequence[_Candidate]:
+    rows = await apart.select(name, *selected)
     return [(int(place), int(position)) for place, position in rows]
 
 

@@ -152,6 +152,8 @@ class _Follower:
         journal_path = self._directory / JOURNAL_FILE
         if self._is_apart:
             make_ready(self._path, journal_path, (), [self._projection.name])
+            if is_owed(self._path):
+                self._owing_since = time.monotonic()
         with (
             open_journal_file(journal_path) as journal,
             closing(connect(self._path)) as connection,
@@ -171,6 +173,7 @@ class _Follower:
             if self._is_apart and row is not None and row.version != self._projection.version:
                 # Nobody would take out of these rows what is erased meanwhile.
                 owe(self._path)
+                self._owing_since = time.monotonic()
                 drop_all(connection)
                 row = None
             begun = growing(connection, self._projection)
@@ -281,7 +284,7 @@ class _Follower:
 
     def _settle(self, position: int) -> None:
         """Overwrite what is owed, and tell up to where nothing is."""
-        if not self._is_apart or (is_owed(self._path) and not scrub(self._path)):
+        if not self._is_apart or (self._owing_since and not scrub(self._path)):
             return
         self._owing_since = 0.0
         self._state.clean(position)

@@ -36,6 +36,8 @@ REPEATABLE = {
     "/workflows/{workflowId}/logs",
     "/workflows/{workflowId}/logs/stats",
     "/workflows/logs/recent",
+    "/workflows/logs/search",
+    "/workflows/runs/search",
 }
 
 

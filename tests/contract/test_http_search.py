@@ -172,7 +172,7 @@ def test_the_cursor_leads_through_all_pages(client: Client, sink: Endpoint, path
     whole = client.get(f"/workflows/{path}").json
     assert (len(whole["data"]), whole["next_cursor"]) == (5, None)
     found: list[Any] = []
-    more = ""
+    more: str | None = ""
     while more is not None:
         page = client.get(f"/workflows/{path}&limit=2{more}").json
         assert 1 <= len(page["data"]) <= 2

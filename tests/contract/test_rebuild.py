@@ -359,6 +359,7 @@ def test_each_error_has_a_stable_code(tmp_path: Path) -> None:
         "FoldTooSlowError": "fold_too_slow",
         "NothingKeptError": "nothing_kept",
         "NotStoppedError": "not_stopped",
+        "SearchTooSlowError": "search_too_broad",
         "ExportRefusedError": "export_refused",
         "ExportFailedError": "export_failed",
         "GapError": "gap",

@@ -144,7 +144,7 @@ def test_the_answer_waits_for_a_search_that_is_still_overwritten(
         thread, replies = asked_beside(service.client(), run=made[0])
         # The journal has let go, and the others have; this one still holds the bytes.
         deadline = time.monotonic() + 30
-        while not {name.removesuffix("-wal") for name in traces(service.data, gone)} == {path.name}:
+        while {name.removesuffix("-wal") for name in traces(service.data, gone)} != {path.name}:
             assert time.monotonic() < deadline, traces(service.data, gone)
         assert replies == []
         assert path.with_suffix(".owed").exists()
