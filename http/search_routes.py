@@ -34,7 +34,7 @@ async def runs(app: App, call: Call) -> Answer:
     words, fields = _words(query), _fields(query)
     limit, before = _limit(query), _cursor(query)
     if not words and not fields:
-        raise _missing("q", "q, or a field such as payload.order_id, is required")
+        raise _missing("q", "is required, or a field such as payload.order_id")
     # What can't be understood is said first, whatever is switched on.
     if words:
         _demand(app, ERRORS, "errors")
@@ -61,7 +61,7 @@ async def logs(app: App, call: Call) -> Answer:
     query = call.query
     words = _words(query)
     if not words:
-        raise _missing("q", "q is required")
+        raise _missing("q", "is required")
     level = query.get("level")
     if level is not None and level not in LEVELS:
         raise parameter_invalid("level", f"must be one of {', '.join(LEVELS)}")
@@ -140,9 +140,7 @@ def _fields(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _missing(name: str, message: str) -> RequestError:
-    return RequestError(
-        422, "parameter_missing", f"{message[0].upper()}{message[1:]}.", errors={name: [message]}
-    )
+    return RequestError(422, "parameter_missing", f"{name} {message}.", errors={name: [message]})
 
 
 def _limit(query: Mapping[str, str]) -> int:
