@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from refold.projections.checking import check
+from refold.projections.generations import generations
 from refold.projections.loading import load
 from refold.projections.projection import Projection
 from refold.projections.rebuild import rebuild
@@ -132,6 +133,10 @@ def test_an_erased_run_is_in_no_search_file_and_the_others_still_are(
     assert [(each.is_live, each.generation) for each in rebuilt] == [(True, 2)] * 3
     assert all(each.is_equal for each in check(service.data, projections=PROJECTIONS))
     assert traces(service.data, gone) == {}
+    for name in FILES:
+        # What was live before is not kept: nobody would take out of it what is erased.
+        with closing(sqlite3.connect(service.data / name)) as connection:
+            assert [row.state for row in generations(connection)] == ["live"]
 
 
 def test_the_answer_waits_for_a_search_that_is_still_overwritten(
