@@ -366,8 +366,7 @@ def test_each_error_has_a_stable_code(tmp_path: Path) -> None:
     }
     with rebuild_lock(tmp_path), pytest.raises(ViewsBusyError), rebuild_lock(tmp_path):
         pass
-    names = [projection.name for projection in BUILT_IN]
-    assert len(set(names)) == len(names)
+    assert len({projection.name for projection in BUILT_IN}) == len(BUILT_IN)
     assert {"event_triggers", "runs", "workflows"} <= set(names)
 
 
