@@ -36,6 +36,7 @@ from ..journal.journal import Journal
 from ..journal.sqlite_file import JOURNAL_FILE
 from ..journal.sqlite_store import SqliteJournal, open_journal
 from ..projections.loading import find
+from ..projections.search_projections import references
 from ..projections.views import Views, open_views
 from .authorization_parts import open_authorizations
 from .feeds import Feeds
@@ -162,13 +163,14 @@ def bound_nodes(settings: Settings, clock: SystemClock) -> None:
 
 
 def _open_views(settings: Settings, journal: Journal) -> AbstractAsyncContextManager[Views]:
-    """Open the views, with the projections of developers that are installed or named."""
+    """Open the views, with the searches and developers' projections that are wanted."""
     file = settings.data / JOURNAL_FILE
+    named = [*settings.projection, *references(settings.search)]
     return open_views(
         settings.data,
         journal,
         file,
-        loaded=find(settings.projection),
+        loaded=find(named),
         check_seconds=settings.projection_check_seconds,
     )
 

@@ -18,6 +18,7 @@ from .metric_endpoints import METRIC_ENDPOINTS, metric_endpoints
 from .projection_endpoints import PROJECTION_ENDPOINTS
 from .rebuild_endpoints import REBUILD_ENDPOINTS
 from .run_endpoints import RUN_ENDPOINTS
+from .search_endpoints import SEARCH_ENDPOINTS
 from .settings import MetricsAccess
 from .subscription_endpoints import SUBSCRIPTION_ENDPOINTS
 from .trigger_endpoints import TRIGGER_ENDPOINTS
@@ -28,6 +29,7 @@ ENDPOINTS: Final = (
     *RUN_ENDPOINTS,
     *WORKFLOW_ENDPOINTS,
     *INSIGHT_ENDPOINTS,
+    *SEARCH_ENDPOINTS,
     *TRIGGER_ENDPOINTS,
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,

@@ -17,6 +17,8 @@ KINDS: Final[tuple[Kind, ...]] = ("run", "workflow", "subject")
 NAMED_MAX: Final = 1000
 FILES_SECONDS_MAX: Final = 10.0
 """How long an answer waits for readers that keep erased bytes in the write-ahead log."""
+SEARCHES_SECONDS_MAX: Final = 30.0
+"""How long an answer waits until the files of the searches are overwritten."""
 OUT_OF_REACH: Final = (
     "Exports, backups, evidence bundles and answers that were handed out before, and what the "
     "disk itself keeps of overwritten blocks, are out of reach; so are segments of archived runs, "
@@ -41,6 +43,16 @@ async def erase(app: App, call: Call) -> Answer:
             "overloaded",
             "What was named is erased, but a program that reads the journal's file keeps old bytes "
             "in its log; end it and send the request again to learn when they are gone.",
+            headers={"Retry-After": "5"},
+        )
+    if not wanted.dry_run and not await app.views.apart.have_forgotten(
+        app.journal.head, SEARCHES_SECONDS_MAX
+    ):
+        raise RequestError(
+            503,
+            "overloaded",
+            "What was named is erased, but is still being overwritten in the files of the "
+            "searches; send the request again to learn when it is gone.",
             headers={"Retry-After": "5"},
         )
     losses = _shown(found.losses)

@@ -40,6 +40,7 @@ from ..journal.tree_store import TreeRangeError
 from ..projections.errors import (
     NothingKeptError,
     NotStoppedError,
+    SearchTooSlowError,
     StaleViewsError,
     UnknownProjectionError,
     ViewsBusyError,
@@ -120,6 +121,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     StaleViewsError: (503, "overloaded"),
     ViewsFailedError: (503, "overloaded"),
     UnknownProjectionError: (404, "resource_missing"),
+    SearchTooSlowError: (422, "search_too_broad"),
     ViewsBusyError: (409, "views_busy"),
     NotStoppedError: (409, "not_stopped"),
     NothingKeptError: (409, "nothing_kept"),

@@ -24,6 +24,7 @@ TEST_PREFIX = "REFOLD_TEST_"
 
 JwtAlgorithm: TypeAlias = Literal["HS256", "RS256", "ES256", "EdDSA"]
 MetricsAccess: TypeAlias = Literal["token", "open", "off"]
+Search: TypeAlias = Literal["errors", "payloads", "logs"]
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 
@@ -136,6 +137,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra=_unit("seconds"),
         ),
     ] = 86_400
+    search: Annotated[
+        tuple[Search, ...],
+        Meta(
+            description="What can be searched for: errors, payloads, logs. Each keeps a copy of "
+            "that data in a file of its own; nothing is copied if not set."
+        ),
+    ] = ()
 
     smtp_host: Annotated[
         str,

@@ -25,10 +25,10 @@ import msgspec
 
 from .checking import Checked
 from .faults import Fault, in_one_line
-from .generations import live_generations
+from .generations import Generation, live_generations
 from .projection import Projection
 from .status import Comparison
-from .views_file import VIEWS_FILE, reader_uri
+from .views_file import file_of, reader_uri
 from .worker_state import SIZE
 from .workers import FOLD_SECONDS, command
 
@@ -100,10 +100,12 @@ class BackgroundChecks:
         return not self._is_stopping
 
     def _end_alarms(self, names: list[str]) -> None:
-        path = self._directory / VIEWS_FILE
+        live: dict[str, Generation] = {}
         try:
-            with closing(sqlite3.connect(reader_uri(path), uri=True)) as connection:
-                live = live_generations(connection)
+            for file in {file_of(self._projections[name][1]) for name in names}:
+                path = self._directory / file
+                with closing(sqlite3.connect(reader_uri(path), uri=True)) as connection:
+                    live |= live_generations(connection)
         except sqlite3.Error:
             # The file is being made anew; what it is then is seen a moment later.
             return

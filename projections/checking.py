@@ -16,10 +16,10 @@ from ..journal.sqlite_file import JOURNAL_FILE
 from .built_in import BUILT_IN
 from .generations import digest_of, live_generations
 from .journal_file import JournalFile, open_journal_file
-from .projection import Projection
+from .projection import Projection, is_apart
 from .rebuild import chosen
 from .refolding import Difference, refolding
-from .views_file import VIEWS_FILE, reader_uri, translated
+from .views_file import file_of, reader_uri, translated
 
 _LOOKS_MAX: Final = 4
 _PAUSE_SECONDS: Final = 1.0
@@ -72,7 +72,7 @@ def listed(
         head = journal.head()
     made: list[Listed] = []
     for projection in wanted:
-        version, position, digest = _live(directory / VIEWS_FILE, projection)
+        version, position, digest = _live(directory / file_of(projection), projection)
         lag = max(0, head - position)
         made.append(Listed(projection.name, version, position, lag, digest))
     return made
@@ -100,7 +100,7 @@ def check(
     made: list[Checked] = []
     wanted = chosen(names, projections)
     with open_journal_file(directory / JOURNAL_FILE) as journal:
-        live = [(each, _live(directory / VIEWS_FILE, each)[1]) for each in wanted]
+        live = [(each, _live(directory / file_of(each), each)[1]) for each in wanted]
         total, done = sum(position for _, position in live), 0
         for projection, position in live:
             found = check_one(
@@ -125,7 +125,7 @@ def check_one(
     A row counts as different only if it still is when one has looked again: who erases a body
     takes it from the journal in the commit that tells the projection, and so a moment before.
     """
-    views = directory / VIEWS_FILE
+    views = directory / file_of(projection)
     with refolding(directory, projection, journal, watch=watch) as refold:
         found, looks = refold.compare(views, report), 1
         while found is not None and found.difference is not None and looks < _LOOKS_MAX:
@@ -153,6 +153,9 @@ def _report(report: Callable[[int, int], None], before: int, total: int, positio
 
 def _live(path: Path, projection: Projection) -> tuple[int, int, str]:
     """Return version, position and digest of the rows in use, of one moment."""
+    if is_apart(projection) and not path.exists():
+        # It was switched on just now.
+        return 0, 0, ""
     with (
         translated(path),
         closing(sqlite3.connect(reader_uri(path), uri=True, isolation_level=None)) as connection,

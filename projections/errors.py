@@ -12,6 +12,7 @@ ProjectionError
 ├── NothingKeptError    the operator: there are no rows to go back to
 ├── NotStoppedError     a caller: there is nothing to retry
 ├── ViewsReplacedError  nobody: views.db is another file now, and is made anew
+├── SearchTooSlowError  a caller: what is searched for is too common
 ├── ExportRefusedError  the operator: there is nothing to export like that, or nowhere to put it
 ├── ExportFailedError   the operator: the file of an export can't be written
 └── GapError            the operator: the journal is missing a position
@@ -140,6 +141,17 @@ class NotStoppedError(ProjectionError):
     def __init__(self, name: str) -> None:
         super().__init__(f"projection {name} is at work; there is nothing to retry")
         self.name = name
+
+
+class SearchTooSlowError(ProjectionError):
+    """A search took longer than one may; it was broken off."""
+
+    code = "search_too_broad"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The search took longer than {seconds:g} s; search for rarer words or in one workflow."
+        )
 
 
 class ExportRefusedError(ProjectionError):

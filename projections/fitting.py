@@ -22,7 +22,7 @@ from .generations import (
     mark,
     retire,
 )
-from .projection import Projection
+from .projection import Projection, is_apart
 from .sqlite_writes import transaction
 
 _log = logging.getLogger("refold.projections")
@@ -72,12 +72,14 @@ def _replace(
 def drop_old(connection: sqlite3.Connection, projection: Projection) -> None:
     """Drop what is left of a projection: generations given up, and begun by other code.
 
-    What another version has begun stays: it may be at work.
+    What another version has begun stays: it may be at work. Of a projection apart no rows are kept
+    to go back to: nobody would take out of them what is erased.
     """
     code = fingerprint(projection)
     for row in generations(connection):
         if row.name == projection.name and (
             row.state == "leaving"
+            or (row.state == "kept" and is_apart(projection))
             or (
                 row.state == "growing"
                 and row.version == projection.version
@@ -85,6 +87,16 @@ def drop_old(connection: sqlite3.Connection, projection: Projection) -> None:
             )
         ):
             drop_generation(connection, row)
+
+
+def drop_all(connection: sqlite3.Connection) -> None:
+    """Drop every generation of a file."""
+    for row in generations(connection):
+        if row.state == "live":
+            with transaction(connection):
+                hide(connection, row)
+                mark(connection, row, "leaving")
+        drop_generation(connection, row)
 
 
 def drop_unknown(connection: sqlite3.Connection, known: Collection[str]) -> None:

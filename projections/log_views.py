@@ -68,7 +68,7 @@ class LogStats(msgspec.Struct, frozen=True):
     """The runs that were made since then, those that have not ended among them."""
 
 
-_LISTED: Final = (
+LISTED: Final = (
     f"{', '.join(f'log.{name}' for name in LOG_COLUMNS.split(', '))}, "
     "CASE log.source_id WHEN '' THEN '' "
     "ELSE (SELECT original_run FROM run WHERE run.run_id = log.run_id) END"
@@ -81,7 +81,7 @@ _SHOWN: Final = (
 # The newest entry of each workflow that existed at position ?2, as of then; ?4 hides as a filter.
 NEWEST_LOGS: Final = (
     " UNION ALL ".join(
-        f"SELECT {_LISTED} FROM workflow CROSS JOIN log ON log.position = ("
+        f"SELECT {LISTED} FROM workflow CROSS JOIN log ON log.position = ("
         "SELECT position FROM log AS own WHERE own.workflow = workflow.workflow_id "
         f"AND own.source_id = '' AND own.position <= ?2 AND {_SHOWN.format('own.', '?4')} "
         "ORDER BY own.created_at DESC, own.position DESC LIMIT 1) "
@@ -118,7 +118,7 @@ def select_logs(workflow: str, wanted: LogFilter, limit: int) -> tuple[str, list
         terms.append("(created_at, position) < (?, ?)")
         parameters.extend(before)
     return (
-        f"SELECT {_LISTED} FROM log WHERE {' AND '.join(terms)} "
+        f"SELECT {LISTED} FROM log WHERE {' AND '.join(terms)} "
         "ORDER BY created_at DESC, position DESC LIMIT ?",
         [*parameters, limit],
     )

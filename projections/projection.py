@@ -113,3 +113,13 @@ class BodyProjection(Projection, Protocol):
 def reads_bodies(projection: Projection) -> bool:
     """Tell whether a projection has asked for bodies."""
     return isinstance(projection, BodyProjection)
+
+
+def is_apart(projection: Projection) -> bool:
+    """Tell whether a projection keeps its rows in a file of its own: it has `apart = True`.
+
+    Its file is `views.<name>.db`. After a `payload.erased` that took rows of it, what they left
+    in the file is overwritten, and an erasure is answered only when that is done. The file goes
+    with the projection: a service that no longer has it deletes the file at its start.
+    """
+    return getattr(projection, "apart", False) is True

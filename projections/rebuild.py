@@ -19,7 +19,7 @@ import msgspec
 
 from ..journal.envelope import Recorded
 from ..journal.sqlite_file import JOURNAL_FILE
-from .applying import Applier
+from .applying import Applier, Changes
 from .built_in import BUILT_IN
 from .errors import (
     NothingKeptError,
@@ -44,13 +44,13 @@ from .generations import (
     move,
 )
 from .journal_file import JournalFile, open_journal_file
-from .projection import Projection
+from .projection import Projection, is_apart
 from .sqlite_errors import is_damage, is_passing
 from .sqlite_writes import transaction
 from .views_file import (
-    VIEWS_FILE,
     OpenedFile,
     connect,
+    file_of,
     growth_lock,
     is_usable,
     mark_in_use,
@@ -122,24 +122,41 @@ def rebuild(
         StoreError: the journal's file can't be read.
     """
     wanted = chosen(names, projections)
-    path = directory / VIEWS_FILE
-    with open_journal_file(directory / JOURNAL_FILE) as journal, translated(path):
-        if not is_usable(path, journal):
-            with rebuild_lock(directory):
-                prepare(path, projections, journal)
-        with growth_lock(directory, wanted), closing(connect(path)) as connection:
-            for projection in wanted:
-                drop_old(connection, projection)
-            with transaction(connection):
-                mark_in_use(connection)
-                rows = [_begin(connection, projection, roll_back) for projection in wanted]
-            Build(connection, path, wanted, rows, journal, report=report, watch=watch).run()
-            for projection in wanted:
-                drop_old(connection, projection)
-            return [
-                _result(connection, projection, row.generation)
-                for projection, row in zip(wanted, rows, strict=True)
-            ]
+    made: list[Rebuilt] = []
+    with open_journal_file(directory / JOURNAL_FILE) as journal:
+        for file in dict.fromkeys(map(file_of, wanted)):
+            path = directory / file
+            some = [each for each in wanted if file_of(each) == file]
+            with translated(path):
+                if not is_usable(path, journal):
+                    with rebuild_lock(directory, file):
+                        prepare(path, [p for p in projections if file_of(p) == file], journal)
+                made += _rebuild_in(path, some, journal, roll_back, report, watch)
+    return made
+
+
+def _rebuild_in(
+    path: Path,
+    wanted: Sequence[Projection],
+    journal: JournalFile,
+    roll_back: bool,
+    report: Report | None,
+    watch: Callable[[int], None] | None,
+) -> list[Rebuilt]:
+    """Rebuild projections of one file."""
+    with growth_lock(path.parent, wanted), closing(connect(path)) as connection:
+        for projection in wanted:
+            drop_old(connection, projection)
+        with transaction(connection):
+            mark_in_use(connection)
+            rows = [_begin(connection, projection, roll_back) for projection in wanted]
+        Build(connection, path, wanted, rows, journal, report=report, watch=watch).run()
+        for projection in wanted:
+            drop_old(connection, projection)
+        return [
+            _result(connection, projection, row.generation)
+            for projection, row in zip(wanted, rows, strict=True)
+        ]
 
 
 class Build:
@@ -159,6 +176,7 @@ class Build:
         self._connection = connection
         self._file = OpenedFile(path)
         self._projections = projections
+        self._is_apart = any(map(is_apart, projections))
         self._rows = rows
         self._journal = journal
         self._report = report
@@ -188,17 +206,19 @@ class Build:
                 self._report(self.position, max(self.position, self._journal.head()))
 
     def step(self, page: Sequence[Recorded]) -> None:
-        """Apply a page in a transaction of its own, folded before that begins."""
+        """Apply a page in a transaction of its own, folded before that begins.
+
+        In a file apart it is folded inside of it. Whoever takes out what was erased waits for the
+        same lock, so no body that is erased meanwhile comes in after that.
+        """
         self._file.check()
         began = time.perf_counter()
         try:
-            folded = [
-                applier.fold(_beyond(page, position))
-                for applier, position in zip(self._appliers, self._positions, strict=True)
-            ]
+            folded = [] if self._is_apart else self._folded(page)
             with transaction(self._connection):
                 # The wait for the lock is not counted: others wait only while it is held.
                 began = time.perf_counter()
+                folded = folded or self._folded(page)
                 for applier, changes in zip(self._appliers, folded, strict=True):
                     applier.run(changes)
                 self._moved_to(page[-1])
@@ -210,6 +230,12 @@ class Build:
         else:
             self._positions = [max(page[-1].position, position) for position in self._positions]
         self._adapt(time.perf_counter() - began)
+
+    def _folded(self, page: Sequence[Recorded]) -> list[Changes]:
+        return [
+            applier.fold(_beyond(page, position))
+            for applier, position in zip(self._appliers, self._positions, strict=True)
+        ]
 
     def _apply_each(self, page: Sequence[Recorded]) -> None:
         """Apply what can be, one projection after the other, and name the event that can't.

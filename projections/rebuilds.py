@@ -21,9 +21,9 @@ import msgspec
 
 from .errors import NothingKeptError, UnknownProjectionError, ViewsBusyError
 from .faults import TOO_SLOW, Fault, in_one_line
-from .generations import generations
+from .generations import Generation, generations
 from .projection import Projection
-from .views_file import VIEWS_FILE, connect, translated
+from .views_file import connect, file_of, translated
 from .worker_state import SIZE, WorkerState
 from .workers import FOLD_SECONDS, command
 
@@ -124,7 +124,7 @@ class Rebuilds:
         thread.start()
 
     def _see_that_rows_were_kept(self, name: str) -> None:
-        path = self._directory / VIEWS_FILE
+        path = self._directory / file_of(self._projections[name][1])
         with translated(path), closing(connect(path)) as connection:
             rows = [row for row in generations(connection) if row.name == name]
         version = self._projections[name][1].version
@@ -134,8 +134,12 @@ class Rebuilds:
 
     def resume(self) -> None:
         """Go on with what was begun and not ended."""
-        with closing(connect(self._directory / VIEWS_FILE)) as connection:
-            rows = generations(connection)
+        rows: list[Generation] = []
+        for file in dict.fromkeys(file_of(known[1]) for known in self._projections.values()):
+            # One that is apart makes its file itself, and did not do so yet where it is new.
+            if (self._directory / file).exists():
+                with closing(connect(self._directory / file)) as connection:
+                    rows += generations(connection)
         live = {row.name: row.version for row in rows if row.state == "live"}
         for row in rows:
             known = self._projections.get(row.name)

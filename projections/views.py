@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ..journal.journal import LATEST, Journal
+from .apart import Apart, make_apart_ready
 from .built_in import BUILT_IN
 from .errors import StaleViewsError, UnknownProjectionError, ViewsFailedError
 from .loading import Loaded
@@ -64,6 +65,7 @@ class Views:
         self._projections = {projection.name: projection for projection in projections}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.readers: Final = Readers(path)
+        self.apart: Final = Apart(workers)
         self.projector: Final = Projector(
             path,
             journal_path,
@@ -254,6 +256,7 @@ async def open_views(
     path = directory / VIEWS_FILE
     workers = Workers(directory, loaded)
     await asyncio.to_thread(make_ready, path, journal_path, projections, workers.names)
+    await asyncio.to_thread(make_apart_ready, directory, journal_path, loaded)
     views = Views(path, journal, journal_path, projections, workers, queued_max, check_seconds)
     async with AsyncExitStack() as stack:
         # The projector closes last: it leaves a file without a log behind.

@@ -1,7 +1,8 @@
 """`views.db`: the file of the read models, who may change it, and when it is made anew.
 
-The file is disposable and never synced. What can't be trusted is thrown away with a line in the
-log: a damaged file, another journal's, one that a power cut may have torn, an older version.
+A projection that is `apart` has a file like it alone, `views.<name>.db`. A file is disposable and
+never synced. What can't be trusted is thrown away with a line in the log: a damaged file, another
+journal's, one that a power cut may have torn, an older version.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from .fitting import drop_unknown, fit
 from .generations import SCHEMA as GENERATIONS
 from .generations import digest_of, generations, is_current, live_generations
 from .journal_file import JournalFile, open_journal_file
-from .projection import Projection
+from .projection import Projection, is_apart
 from .sqlite_errors import code_of, is_damage
 from .sqlite_writes import BUSY_SECONDS, transaction
 
 VIEWS_FILE: Final = "views.db"
-LOCK_FILE: Final = "views.lock"
 _APPLICATION_ID: Final = 0x52465657  # "RFVW"
 _FORMAT: Final = 2
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -54,14 +54,19 @@ def translated(path: Path) -> Generator[None]:
         raise ViewsFailedError(f"{path} can't be used: {error.strerror or error}") from error
 
 
+def file_of(projection: Projection) -> str:
+    """Return the name of the file that a projection's rows are in."""
+    return f"views.{projection.name}.db" if is_apart(projection) else VIEWS_FILE
+
+
 @contextmanager
-def rebuild_lock(directory: Path) -> Generator[None]:
-    """Be the only one who makes or drops generations of this data directory.
+def rebuild_lock(directory: Path, file: str = VIEWS_FILE) -> Generator[None]:
+    """Be the only one who makes or drops generations of a file of this data directory.
 
     Raises:
         ViewsBusyError: somebody is making one.
     """
-    with _flock(directory, LOCK_FILE, fcntl.LOCK_EX):
+    with _flock(directory, _lock_of(file), fcntl.LOCK_EX):
         yield
 
 
@@ -69,14 +74,20 @@ def rebuild_lock(directory: Path) -> Generator[None]:
 def growth_lock(directory: Path, projections: Sequence[Projection]) -> Generator[None]:
     """Be the only one who makes generations of these projections in these versions.
 
+    All of them are in one file.
+
     Raises:
         ViewsBusyError: somebody is making one of them, or the whole file.
     """
     with ExitStack() as stack:
-        stack.enter_context(_flock(directory, LOCK_FILE, fcntl.LOCK_SH))
+        stack.enter_context(_flock(directory, _lock_of(file_of(projections[0])), fcntl.LOCK_SH))
         for name in sorted(f"views.{made.name}.{made.version}.lock" for made in projections):
             stack.enter_context(_flock(directory, name, fcntl.LOCK_EX))
         yield
+
+
+def _lock_of(file: str) -> str:
+    return f"{file.removesuffix('.db')}.lock"
 
 
 @contextmanager
@@ -114,7 +125,8 @@ class OpenedFile:
         was, self._found = self._found, now
         if (now.st_ino, now.st_dev) != (was.st_ino, was.st_dev):
             raise ViewsReplacedError(f"{self._path} was replaced while it was in use")
-        if now.st_size < was.st_size:
+        # Where user data is overwritten, the file is written anew, and may become smaller.
+        if now.st_size < was.st_size and self._path.name == VIEWS_FILE:
             raise ViewsReplacedError(f"{self._path} was cut while it was in use")
 
 
@@ -134,6 +146,9 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = 0")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        if path.name != VIEWS_FILE:
+            # It holds copies of bodies.
+            connection.execute("PRAGMA secure_delete = 1")
     except BaseException:
         connection.close()
         raise
@@ -146,9 +161,10 @@ def reader_uri(path: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete the file and what SQLite keeps beside it."""
+    """Delete the file, what SQLite keeps beside it, and the note that it is to be scrubbed."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    path.with_suffix(".owed").unlink(missing_ok=True)
 
 
 def prepare(
@@ -212,7 +228,7 @@ def make_ready(
     """
     with translated(path), open_journal_file(journal_path) as journal:
         try:
-            with rebuild_lock(path.parent):
+            with rebuild_lock(path.parent, path.name):
                 prepare(path, projections, journal, others)
         except ViewsBusyError:
             # A rebuild beside the service goes on through its restart.

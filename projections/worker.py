@@ -19,13 +19,17 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from ..journal.envelope import Recorded
 from ..journal.errors import JournalError
+from ..journal.events import PayloadErased, SegmentArchived
 from ..journal.sqlite_file import JOURNAL_FILE
+from .applying import Applier
 from .checking import check_one
 from .errors import (
     ChangedFoldError,
@@ -37,10 +41,11 @@ from .errors import (
 )
 from .faults import Fault, fault_of
 from .fingerprint import fingerprint
-from .fitting import drop_old, fit
+from .fitting import drop_all, drop_old, fit
 from .generations import (
     Generation,
     create_generation,
+    drop_generation,
     generations,
     is_current,
     live_generations,
@@ -48,11 +53,12 @@ from .generations import (
 )
 from .journal_file import JournalFile, open_journal_file
 from .loading import load
-from .projection import Projection
+from .projection import Projection, is_apart
 from .rebuild import Build, growing, rebuild
+from .scrubbing import acquit, is_owed, owe, scrub
 from .sqlite_errors import is_absent, is_damage, is_passing
 from .sqlite_writes import transaction
-from .views_file import VIEWS_FILE, OpenedFile, connect, growth_lock
+from .views_file import OpenedFile, connect, file_of, growth_lock, make_ready
 from .worker_state import GROWING, LIVE, WorkerState
 
 EXIT_STOPPED: Final = 3
@@ -63,6 +69,8 @@ _NICENESS: Final = 19
 _REST_TIMES: Final = 4
 """How much longer than a page of events took a comparison in the background rests after it."""
 _REST_SECONDS_MAX: Final = 1.0
+OWED_SECONDS: Final = 1.0
+"""How long what is to be overwritten may wait for a moment without events."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,7 +138,9 @@ class _Follower:
         self, directory: Path, projection: Projection, state: WorkerState, watch: _Watch
     ) -> None:
         self._directory = directory
-        self._path = directory / VIEWS_FILE
+        self._path = directory / file_of(projection)
+        self._is_apart = is_apart(projection)
+        self._owing_since = 0.0
         self._projection = projection
         self._code = fingerprint(projection)
         self._state = state
@@ -139,8 +149,13 @@ class _Follower:
     def run(self) -> None:
         """Follow until the process ends."""
         self._state.version(self._projection.version)
+        journal_path = self._directory / JOURNAL_FILE
+        if self._is_apart:
+            make_ready(self._path, journal_path, (), [self._projection.name])
+            if is_owed(self._path):
+                self._owing_since = time.monotonic()
         with (
-            open_journal_file(self._directory / JOURNAL_FILE) as journal,
+            open_journal_file(journal_path) as journal,
             closing(connect(self._path)) as connection,
         ):
             connection.execute("PRAGMA secure_delete = 1")
@@ -155,6 +170,12 @@ class _Follower:
             return
         with growth_lock(self._directory, [self._projection]):
             drop_old(connection, self._projection)
+            if self._is_apart and row is not None and row.version != self._projection.version:
+                # Nobody would take out of these rows what is erased meanwhile.
+                owe(self._path)
+                self._owing_since = time.monotonic()
+                drop_all(connection)
+                row = None
             begun = growing(connection, self._projection)
             if row is None or (begun is None and self._is_spoilt(row)):
                 fit(connection, self._projection)
@@ -214,15 +235,59 @@ class _Follower:
             if not page:
                 file.check()
                 self._state.is_fed()
+                self._settle(build.position)
                 time.sleep(POLL_SECONDS)
             if self._generation(connection) != row.generation:
                 return
             if page:
                 try:
-                    build.step(page)
+                    self._step(connection, build, page)
                 finally:
                     self._state.reached(build.position)
                 self._watch.rest()
+                if not self._owing_since or time.monotonic() - self._owing_since > OWED_SECONDS:
+                    self._settle(build.position)
+
+    def _step(self, connection: sqlite3.Connection, build: Build, page: Sequence[Recorded]) -> None:
+        """Apply a page; what takes bodies away is applied by itself, to all generations."""
+        if not self._is_apart:
+            build.step(page)
+            return
+        for is_forgetting, group in groupby(page, _takes_bodies):
+            events = list(group)
+            if not is_forgetting:
+                build.step(events)
+                continue
+            # Before the rows go: a process that ends here leaves word of what it owes.
+            owe(self._path)
+            before = connection.total_changes
+            self._forget_elsewhere(connection, events)
+            build.step(events)
+            # One change notes how far the rows are.
+            if connection.total_changes - before > 1:
+                self._owing_since = self._owing_since or time.monotonic()
+            elif not self._owing_since:
+                acquit(self._path)
+
+    def _forget_elsewhere(self, connection: sqlite3.Connection, events: Sequence[Recorded]) -> None:
+        """Take out of the rows that are not live what was erased, however far they are."""
+        for row in generations(connection):
+            if row.state == "live":
+                continue
+            if is_current(connection, self._projection, row, self._code):
+                with transaction(connection):
+                    Applier(
+                        connection, self._projection, row.generation, bodies=lambda _: {}
+                    ).apply(events)
+            else:
+                drop_generation(connection, row)
+
+    def _settle(self, position: int) -> None:
+        """Overwrite what is owed, and tell up to where nothing is."""
+        if not self._is_apart or (self._owing_since and not scrub(self._path)):
+            return
+        self._owing_since = 0.0
+        self._state.clean(position)
 
     def _generation(self, connection: sqlite3.Connection) -> int:
         live = live_generations(connection).get(self._projection.name)
@@ -234,7 +299,7 @@ class _Follower:
 def _check(directory: Path, projection: Projection, watch: _Watch) -> int:
     """Compare the rows with the journal when nothing else wants the processor, and tell."""
     os.nice(_NICENESS)
-    _refuse_a_full_disk(directory)
+    _refuse_a_full_disk(directory / file_of(projection))
     began = time.perf_counter()
 
     def rest(position: int) -> None:
@@ -253,16 +318,20 @@ def _check(directory: Path, projection: Projection, watch: _Watch) -> int:
     return 0
 
 
-def _refuse_a_full_disk(directory: Path) -> None:
+def _refuse_a_full_disk(views: Path) -> None:
     """See that there is room for all rows once more.
 
     Raises:
         ViewsFailedError: there isn't.
     """
-    needed = 2 * (directory / VIEWS_FILE).stat().st_size
-    free = shutil.disk_usage(directory).free
+    needed = 2 * views.stat().st_size
+    free = shutil.disk_usage(views.parent).free
     if free < needed:
         raise ViewsFailedError(f"the disk has {free} bytes left, which may not hold the rows again")
+
+
+def _takes_bodies(event: Recorded) -> bool:
+    return isinstance(event.facts, PayloadErased | SegmentArchived)
 
 
 def _end_with_the_service() -> None:

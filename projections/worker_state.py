@@ -10,8 +10,10 @@ import struct
 from typing import Final
 
 _CELL: Final = struct.Struct("<q")
-SIZE: Final = 6 * _CELL.size
-_FOLDING, _REACHED, _DOING, _VERSION, _GROWN, _FED = (place * _CELL.size for place in range(6))
+SIZE: Final = 7 * _CELL.size
+_FOLDING, _REACHED, _DOING, _VERSION, _GROWN, _FED, _CLEAN = (
+    place * _CELL.size for place in range(7)
+)
 STARTING, LIVE, GROWING = 0, 1, 2
 
 
@@ -47,6 +49,15 @@ class WorkerState:
         """Note that the live rows have been at the journal's head."""
         _CELL.pack_into(self._map, _FED, 1)
 
+    def clean(self, position: int) -> None:
+        """Note that nothing is left in the file of what was erased up to a position."""
+        _CELL.pack_into(self._map, _CLEAN, position)
+
+    def is_clean(self, position: int) -> bool:
+        """Tell whether nothing is left in the file of what was erased up to a position."""
+        cleaned: int = _CELL.unpack_from(self._map, _CLEAN)[0]
+        return cleaned >= position
+
     def clear(self, *, keep: int) -> None:
         """Begin again; the live rows stay where they are."""
         self._map[:] = bytes(SIZE)
@@ -58,5 +69,5 @@ class WorkerState:
 
     def read(self) -> tuple[int, int, int, int, int, int]:
         """Return: folding, reached, doing, version, grown, fed."""
-        a, b, c, d, e, f = struct.unpack("<6q", self._map[:])
+        a, b, c, d, e, f = struct.unpack_from("<6q", self._map)
         return a, b, c, d, e, f

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,10 +21,11 @@ from typing import Final
 
 import msgspec
 
-from .faults import ENDED, TOO_SLOW, Fault, in_one_line
+from .faults import ENDED, TOO_SLOW, Fault, in_one_line, told
 from .loading import Loaded
-from .projection import Projection
+from .projection import Projection, is_apart
 from .status import ProjectionStatus, State
+from .views_file import close_cleanly, connect, file_of, remove
 from .worker_state import GROWING, LIVE, SIZE, WorkerState
 
 FOLD_SECONDS: Final = 10.0
@@ -96,8 +98,40 @@ class Worker:
                 if self._process is not None and self._process.poll() is None:
                     self._process.kill()
             self._thread.join()
+            self._close_cleanly()
         self._state.close()
         self._file.close()
+
+    def _close_cleanly(self) -> None:
+        """Note that the file of a projection apart is whole: else a restart makes it anew."""
+        if is_apart(self.loaded.projection):
+            try:
+                close_cleanly(connect(self.path))
+            except sqlite3.Error as error:
+                _log.warning("%s was not closed cleanly: %s", self.path, told(error))
+
+    @property
+    def path(self) -> Path:
+        """The file that its rows are in."""
+        return self._directory / file_of(self.loaded.projection)
+
+    @property
+    def reached(self) -> int:
+        """The newest position that its live rows include."""
+        return self._state.read()[1]
+
+    def has_forgotten(self, position: int) -> bool:
+        """See that nothing is left in its file, if it is apart, of what was erased by a position.
+
+        One that stopped does not take anything out any more, so its file is deleted.
+        """
+        if not is_apart(self.loaded.projection) or self._state.is_clean(position):
+            return True
+        with self._wake:
+            if self.fault is None or self._process is not None:
+                return False
+            remove(self.path)
+            return True
 
     @property
     def pid(self) -> int:
@@ -207,6 +241,14 @@ class Workers:
     def names(self) -> list[str]:
         """The names of the projections."""
         return list(self._workers)
+
+    def find(self, name: str) -> Worker | None:
+        """Return the one of a name, None if there is none."""
+        return self._workers.get(name)
+
+    def have_forgotten(self, position: int) -> bool:
+        """See that nothing is left in the files apart of what was erased up to a position."""
+        return all(worker.has_forgotten(position) for worker in self._workers.values())
 
     def references(self, built_in: Sequence[Projection]) -> dict[str, tuple[str, Projection]]:
         """Return every projection by name, with the `module:Class` that a process loads it by."""

@@ -12,7 +12,7 @@ from .settings_flags import takes_settings
 _DIFFERENT = 1
 
 
-@takes_settings(("data", "projection"))
+@takes_settings(("data", "projection", "search"))
 def projections(
     settings: Settings,
     *names: Annotated[str, Parameter(help="Projections; all by default.")],
@@ -32,10 +32,12 @@ def projections(
     from ..projections.built_in import BUILT_IN
     from ..projections.checking import listed
     from ..projections.loading import find
+    from ..projections.search_projections import references
     from .tables import console, plain_table
     from .verify_projections import told, verify_projections
 
-    known = [*BUILT_IN, *(made.projection for made in find(settings.projection))]
+    named = [*settings.projection, *references(settings.search)]
+    known = [*BUILT_IN, *(made.projection for made in find(named))]
     if verify:
         found = verify_projections(settings.data, names, known)
         for checked in found:

@@ -12,7 +12,7 @@ from ..projections.built_in import BUILT_IN
 from .settings_flags import takes_settings
 
 
-@takes_settings(("data", "projection"))
+@takes_settings(("data", "projection", "search"))
 def rebuild(
     settings: Settings,
     *names: Annotated[
@@ -46,9 +46,11 @@ def rebuild(
     from ..projections import loading
     from ..projections import rebuild as rebuilding
     from ..projections.floor import fold_in_memory
+    from ..projections.search_projections import references
     from .progress_bar import progress_bar
 
-    known = [*BUILT_IN, *(made.projection for made in loading.find(settings.projection))]
+    named = [*settings.projection, *references(settings.search)]
+    known = [*BUILT_IN, *(made.projection for made in loading.find(named))]
     began, used = time.perf_counter(), time.process_time()
     with progress_bar("rebuild", "events") as report:
         made = rebuilding.rebuild(

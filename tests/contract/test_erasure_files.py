@@ -2,6 +2,7 @@
 
 Canaries go in as payload, as input and output of nodes, as error text, as an answer to a form and
 as a definition; short ones, and long ones on pages of their own. Each window of 16 bytes counts.
+All searches are switched on, which copy much of that.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def world(data: Path, size: int) -> Generator[World]:
     key = base64.b64encode(KEY).decode()
     with (
         endpoint() as sink,
-        running(data, VAULT_KEY=key) as service,
+        running(data, VAULT_KEY=key, SEARCH="errors,payloads,logs") as service,
         closing(service.client()) as client,
     ):
         yield World(service, client, sink, size)

@@ -61,7 +61,7 @@ def _config(client: Client, sink: Endpoint) -> str:
 def test_no_answer_contradicts_the_document(tmp_path: Path, sink: Endpoint, seed: int) -> None:
     """No 5xx, no status, type, header or body that isn't documented, no bad data let through."""
     seconds = SECONDS[os.environ["REFOLD_TEST_PROFILE"]]
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", SEARCH="errors,payloads,logs") as service:
         client = service.client()
         config = tmp_path / "schemathesis.toml"
         config.write_text(_config(client, sink))

@@ -127,6 +127,9 @@ class Story:
                         break
             for url in sorted(asked):
                 reply = self.keep(self.client.get(url), url)
+                if path.endswith("/search"):
+                    # What is found is shown as it is anywhere; what was copied is in the files.
+                    self.keep(self.client.get(f"{url}?q=plain&limit=100"), url)
                 if path == "/metrics":
                     assert b"refold_calls_in_progress" in reply.body, "the metrics are searched"
                     self.keep(self.client.get(url, Accept=OPENMETRICS), url)
@@ -182,7 +185,8 @@ def traces(service: Service, stories: list[Story]) -> list[str]:
 def test_no_trace_of_a_secret_is_left_anywhere(tmp_path: Path, seed: int) -> None:
     """In no file, no log line and no answer; and the calls did carry the secrets."""
     dice = random.Random(seed)
-    with echoing() as echo, running(tmp_path / "data", SHUTDOWN_SECONDS_MAX="1") as service:
+    settings = {"SHUTDOWN_SECONDS_MAX": "1", "SEARCH": "errors,payloads,logs"}
+    with echoing() as echo, running(tmp_path / "data", **settings) as service:
         stories: list[Story] = []
         try:
             tell(service, echo, dice, WORKFLOWS[os.environ["REFOLD_TEST_PROFILE"]], stories)
@@ -190,6 +194,8 @@ def test_no_trace_of_a_secret_is_left_anywhere(tmp_path: Path, seed: int) -> Non
             for story in stories:
                 story.client.close()
         found = traces(service, stories)
+        names = {path.name for path in service.data.glob("views.search_*.db")}
+        assert names == {f"views.search_{name}.db" for name in ("errors", "logs", "payloads")}
         service.stop()
         for name in FORMATS:
             export(service.data, name, service.data / f"exported.{name}", EVERYTHING)

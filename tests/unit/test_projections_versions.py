@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from refold.projections import open_nodes, tallies
+from refold.projections import open_nodes, search_text, tallies
 from refold.projections.built_in import BUILT_IN
 from refold.projections.fingerprint import code_of
+from refold.projections.search_projections import (
+    ERRORS,
+    LOGS,
+    PAYLOADS,
+    ErrorSearch,
+    LogSearch,
+    PayloadSearch,
+)
 
 KNOWN = Path(__file__).with_name("projection_versions.json")
 
@@ -19,8 +27,10 @@ def test_a_change_of_a_built_in_fold_comes_with_another_version() -> None:
     """
     found: dict[str, list[object]] = {
         projection.name: [projection.version, code_of(type(projection).__module__)]
-        for projection in BUILT_IN
+        for projection in (*BUILT_IN, ErrorSearch(), PayloadSearch(), LogSearch())
     }
     for part in (open_nodes, tallies):
         found["runs"].append(code_of(part.__name__))
+    for name in (ERRORS, PAYLOADS, LOGS):
+        found[name].append(code_of(search_text.__name__))
     assert found == json.loads(KNOWN.read_text(encoding="utf-8")), json.dumps(found, indent=2)
