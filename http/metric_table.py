@@ -224,7 +224,17 @@ _JOURNAL: Final = (
     gauge(
         "refold_journal_queue_limit",
         "How many may be before new ones are refused.",
-        lambda app: app.journal.queue_max,
+        lambda app: app.journal.queue.count_max,
+    ),
+    gauge(
+        "refold_journal_queue_bytes",
+        "What the bodies of these appends have in bytes.",
+        lambda app: app.journal.queue.total_bytes,
+    ),
+    gauge(
+        "refold_journal_queue_bytes_limit",
+        "How many bytes of bodies may wait before new ones are refused.",
+        lambda app: app.journal.queue.bytes_max,
     ),
     gauge(
         "refold_journal_writable",
