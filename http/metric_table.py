@@ -88,6 +88,16 @@ _HTTP: Final = (
         "Answers that are sent part by part just now: live tails and other feeds.",
         lambda app: app.requests.streams,
     ),
+    gauge(
+        "refold_http_requests_waiting",
+        "Requests that wait for their turn among the tenants, their bodies unread.",
+        lambda app: app.intake.waiting_total,
+    ),
+    gauge(
+        "refold_http_body_bytes",
+        "What the bodies of the requests that are being served have in bytes.",
+        lambda app: app.intake.bytes_total,
+    ),
     counter(
         "refold_http_disconnects_total",
         "Clients that were gone before their request was complete.",

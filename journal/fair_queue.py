@@ -7,6 +7,7 @@ most one item of each other key, however many these have.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -47,6 +48,19 @@ class FairQueue(Generic[T]):
         if not self._total:
             raise IndexError("nothing waits")
         key, lane = next(iter(self._lanes.items()))
+        return self._taken(key, lane)
+
+    def take_if(self, may: Callable[[str], bool]) -> T | None:
+        """Take the first item of the next key that may have a turn now; None if none may.
+
+        Keys that are passed over keep their place before those that were served since.
+        """
+        for key, lane in self._lanes.items():
+            if may(key):
+                return self._taken(key, lane)
+        return None
+
+    def _taken(self, key: str, lane: deque[T]) -> T:
         item = lane.popleft()
         self._total -= 1
         if lane:
