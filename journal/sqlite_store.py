@@ -19,7 +19,6 @@ from .envelope import Recorded
 from .errors import (
     CorruptStoreError,
     ForeignStoreError,
-    JournalError,
     OverloadedError,
     StoreClosedError,
     StoreFailedError,
@@ -100,6 +99,8 @@ class SqliteJournal:
         """What is on its way to the disk, and how much of it there may be."""
         self._accepted = 0
         self._delivered = 0
+        self._timed = 0.0, 0.0
+        """What groups have taken so far, and syncs of it, in seconds."""
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for as many appends to be delivered."""
         self._scrubbing: list[tuple[int, asyncio.Future[None]]] = []
@@ -156,6 +157,10 @@ class SqliteJournal:
     def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
         self._delivered += len(results)
+        groups, syncs = self.figures.groups.total, self.figures.syncs.total
+        computed, synced = groups - self._timed[0], syncs - self._timed[1]
+        self.queue.pace(len(results), computed - synced, synced)
+        self._timed = groups, syncs
         self.queue.delivered(results)
         self._room.set()
         self._writable = writable
@@ -169,13 +174,7 @@ class SqliteJournal:
             self._subscriptions.notify(events)
         _settle(self._settling, self._delivered)
         _settle(self._scrubbing, self._writer.scrubbed)
-        for future, result in results:
-            if future.done():
-                continue
-            if isinstance(result, JournalError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        self.queue.tell()
 
     async def read_stream(
         self, stream: str, after: int = 0, limit: int = PAGE
@@ -346,8 +345,7 @@ async def open_journal(
         clock.advance_to(writer.last_at)
         with translated(path):
             readers = [await stack.enter_async_context(_reader(path)) for _ in range(_READERS)]
-        # Twice a group: while one is committed, the next one is there already.
-        queue = AppendQueue(writer.put, 2 * batch_max, queue_max)
+        queue = AppendQueue(writer.put, batch_max, queue_max)
         journal = SqliteJournal(journal_id, writer, readers, queue, clock, decoders)
         writer.start()
         stack.push_async_callback(_stop, writer)

@@ -33,6 +33,8 @@ from tests.support.service import Client, Service, running, token
 
 PAUSE_S = 0.02
 """How long the healthy tenant waits between its requests."""
+SETTLING_S = 1.0
+"""How long the flood has its connections opened before anything is counted."""
 ALONE = 300
 """How many requests it makes before the flood."""
 
@@ -47,7 +49,7 @@ def cpu_s(pid: int) -> float:
 
 
 def healthy(port: int, pid: int, workflow: str, count: int) -> None:
-    """Execute a workflow again and again, waiting for its end; print the seconds of each.
+    """Execute a workflow again and again, waiting for its end; print the seconds of each, and when.
 
     The first number is what a clock says, the second what the service computed meanwhile, for
     whomever: that one does not change with what else the machine does.
@@ -59,7 +61,7 @@ def healthy(port: int, pid: int, workflow: str, count: int) -> None:
     for _ in range(count):
         began, computed = time.perf_counter(), cpu_s(pid)
         reply = client.post(f"/workflows/{workflow}/execute", Prefer="wait=30")
-        print(time.perf_counter() - began, cpu_s(pid) - computed, flush=True)
+        print(time.perf_counter() - began, cpu_s(pid) - computed, began, flush=True)
         assert reply.status == 200, reply
         if select.select([sys.stdin], [], [], PAUSE_S)[0]:
             break
@@ -76,12 +78,22 @@ def begin_healthy(service: Service, workflow: str, count: int) -> subprocess.Pop
     )
 
 
-def seconds_of(process: subprocess.Popen[str]) -> tuple[list[float], list[float]]:
-    """Let the healthy tenant come to its end and return what it measured: by the clock, in CPU."""
+def seconds_of(
+    process: subprocess.Popen[str], since: float = 0.0, until: float = 1e18
+) -> tuple[list[float], list[float]]:
+    """Let the healthy tenant come to its end and return what it measured: by the clock, in CPU.
+
+    Only what began between two times of the machine's clock counts.
+    """
     said, _ = process.communicate()
     assert process.returncode == 0, "the healthy tenant was refused"
     numbers = [float(word) for word in said.split()]
-    return numbers[::2], numbers[1::2]
+    counted = [
+        (clock, cpu)
+        for clock, cpu, began in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+        if since <= began <= until
+    ]
+    return [clock for clock, _ in counted], [cpu for _, cpu in counted]
 
 
 async def flood(base: str, workflow: str, requests: int, connections: int) -> Counter[int]:
@@ -139,7 +151,7 @@ async def measure(
     os.nice(10)
     answers = await flood(base, theirs, requests, connections)
     seconds = time.perf_counter() - began
-    took = seconds_of(beside)
+    took = seconds_of(beside, began + SETTLING_S, began + seconds)
     for name, before, then in zip(("clock", "CPU"), alone, took, strict=True):
         print(
             f"{name}: alone p50 {median(before) * 1000:.1f} p99 {p99_ms(before):.1f} ms, beside "

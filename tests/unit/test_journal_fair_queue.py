@@ -14,6 +14,7 @@ from refold.journal.append_queue import AppendQueue, size_of
 from refold.journal.errors import OverloadedError
 from refold.journal.fair_queue import FairQueue
 from refold.journal.journal import Appended, Commit
+from refold.journal.sqlite_store import SqliteJournal
 from tests.support.journal_kit import commit, held_up, of_tenant, opened, queued
 
 KEYS = st.sampled_from("abcd")
@@ -113,7 +114,7 @@ def test_bodies_are_bounded_by_their_bytes_and_a_huge_commit_goes_by_itself() ->
 
     async def main() -> None:
         put: list[Commit] = []
-        queue = AppendQueue(lambda _, made: put.append(made), 8, 100, bytes_max=1000)
+        queue = AppendQueue(lambda _, made: put.append(made), 4, 100, bytes_max=1000)
         loop = asyncio.get_running_loop()
         assert not queue.is_full_for("a", 5000)
         huge: asyncio.Future[Appended] = loop.create_future()
@@ -131,3 +132,51 @@ def test_the_size_of_a_commit_is_that_of_its_bodies() -> None:
     """Events without a body count nothing."""
     assert size_of(commit()) == 0
     assert size_of(of_tenant("a", "s", body=b"12345")) == 5
+
+
+def test_groups_are_as_large_as_keeps_their_time_short() -> None:
+    """Slow computing makes them small, a slow disk larger, and neither beyond the bounds."""
+
+    async def main() -> list[int]:
+        sizes: list[int] = []
+        for computed_s, synced_s in ((0.0005, 0.001), (0.0001, 0.1), (0.0001, 0.001)):
+            put: list[Commit] = []
+            queue = AppendQueue(lambda _, made, put=put: put.append(made), 256, 4096)
+            for _ in range(20):
+                queue.pace(100, 100 * computed_s, synced_s)
+            loop = asyncio.get_running_loop()
+            for number in range(600):
+                queue.add(loop.create_future(), of_tenant("a", f"s{number}"), "a", 0)
+            sizes.append(len(put))
+        return sizes
+
+    slow, slow_disk, fast = asyncio.run(main())
+    assert slow == 2 * 16
+    assert 2 * 70 <= slow_disk <= 2 * 80
+    assert 2 * 35 <= fast <= 2 * 40
+
+
+def test_those_who_were_committed_together_are_told_in_turns(tmp_path: Path) -> None:
+    """A few in each round of the loop, so that what they do next does not stop it; all in order."""
+
+    async def main() -> None:
+        told: list[str] = []
+
+        async def append(journal: SqliteJournal, tenant: str, number: int) -> None:
+            await journal.append(of_tenant(tenant, f"{tenant}{number}"))
+            told.append(tenant)
+
+        async with opened(tmp_path) as journal:
+            with held_up(tmp_path / "journal.db"):
+                flood = await queued(*(append(journal, "flood", n) for n in range(50)))
+                single = await queued(append(journal, "single", 0))
+            rounds: list[int] = []
+            while len(told) < 51:
+                before = len(told)
+                await asyncio.sleep(0)
+                rounds.append(len(told) - before)
+            await asyncio.gather(*flood, *single)
+        assert max(rounds) <= 8
+        assert told.index("single") <= 16
+
+    asyncio.run(main())
