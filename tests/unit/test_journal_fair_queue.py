@@ -140,14 +140,18 @@ def test_groups_are_as_large_as_keeps_their_time_short() -> None:
     async def main() -> list[int]:
         sizes: list[int] = []
         for computed_s, synced_s in ((0.0005, 0.001), (0.0001, 0.1), (0.0001, 0.001)):
-            put: list[Commit] = []
-            queue = AppendQueue(lambda _, made, put=put: put.append(made), 256, 4096)
+            handed: list[Commit] = []
+
+            def put(_: object, made: Commit, handed: list[Commit] = handed) -> None:
+                handed.append(made)
+
+            queue = AppendQueue(put, 256, 4096)
             for _ in range(20):
                 queue.pace(100, 100 * computed_s, synced_s)
             loop = asyncio.get_running_loop()
             for number in range(600):
                 queue.add(loop.create_future(), of_tenant("a", f"s{number}"), "a", 0)
-            sizes.append(len(put))
+            sizes.append(len(handed))
         return sizes
 
     slow, slow_disk, fast = asyncio.run(main())
@@ -162,9 +166,10 @@ def test_those_who_were_committed_together_are_told_in_turns(tmp_path: Path) -> 
     async def main() -> None:
         told: list[str] = []
 
-        async def append(journal: SqliteJournal, tenant: str, number: int) -> None:
-            await journal.append(of_tenant(tenant, f"{tenant}{number}"))
+        async def append(journal: SqliteJournal, tenant: str, number: int) -> Appended:
+            appended = await journal.append(of_tenant(tenant, f"{tenant}{number}"))
             told.append(tenant)
+            return appended
 
         async with opened(tmp_path) as journal:
             with held_up(tmp_path / "journal.db"):
