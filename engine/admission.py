@@ -37,6 +37,7 @@ class Admission:
         self._by_workflow: Counter[str] = Counter()
         self._waiting: OrderedDict[str, _ByWorkflow] = OrderedDict()
         self._places: dict[str, Place] = {}
+        self._waiting_by_tenant: Counter[str] = Counter()
 
     @property
     def waiting_total(self) -> int:
@@ -48,6 +49,10 @@ class Admission:
         """True when no further run may even wait."""
         return self.waiting_total >= self._limits.waiting_runs_max
 
+    def is_full_for(self, tenant: str) -> bool:
+        """True when no further run of a tenant may wait, although others' may."""
+        return self._waiting_by_tenant[tenant] >= self._limits.waiting_runs_per_tenant_max
+
     def ask(self, place: Place) -> bool:
         """Take a place now if there is one, else wait for `next_admitted`."""
         if self._fits(place):
@@ -56,6 +61,7 @@ class Admission:
         of_tenant = self._waiting.setdefault(place.tenant, OrderedDict())
         of_tenant.setdefault(place.workflow, OrderedDict())[place.run_id] = place
         self._places[place.run_id] = place
+        self._waiting_by_tenant[place.tenant] += 1
         return False
 
     def force(self, place: Place) -> None:
@@ -93,6 +99,7 @@ class Admission:
         place = self._places.pop(run_id, None)
         if place is None:
             return
+        _decrease(self._waiting_by_tenant, place.tenant)
         of_tenant = self._waiting[place.tenant]
         queue = of_tenant[place.workflow]
         del queue[run_id]

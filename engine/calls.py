@@ -20,6 +20,7 @@ from .component import EffectNode, Json, NodeError, Outcome
 from .definition import Step
 from .fault_text import fault_text
 from .outbound import OutboundResponse
+from .places import Places
 from .run_figures import CUT_OFF, RunFigures
 from .secret_search import SecretSearch, SecretSearches, masked_result
 from .secret_source import SecretSource, SecretsUnavailableError, TenantSecrets
@@ -101,8 +102,13 @@ class Calls:
         lend: Callable[[str, float], EffectCall],
         seconds_max: float,
         figures: RunFigures,
+        places: Places,
     ) -> None:
-        """`lend` makes what a node gets, of its effect key and its time limit in seconds."""
+        """`lend` makes what a node gets, of its effect key and its time limit in seconds.
+
+        A call that waits for one of the `places` has not begun: its time limit does not run.
+        """
+        self._places = places
         self._run_id = run_id
         self._tenant = tenant
         self._secrets = secrets
@@ -174,7 +180,7 @@ class Calls:
         result: Result
         search: SecretSearch | None = None
         try:
-            async with asyncio.timeout(limit):
+            async with self._places.place(self._tenant), asyncio.timeout(limit):
                 vault = RevealingVault(await self._secrets.open(self._tenant))
                 context = {**call.context, ROOT: vault}
                 try:

@@ -22,12 +22,13 @@ from .caller import Caller
 from .children import Children
 from .copying import copy_cut
 from .definition import Definition
-from .errors import BusyError, EngineError, StateError
+from .errors import BusyError, EngineError, StateError, TooManyError
 from .execution import Execution, Services
 from .fault_text import fault_text
 from .limits import Limits
 from .log_context import REQUEST, RUN
 from .memory import Memory, recall
+from .rates import Rates
 from .requests import Request
 from .run_figures import FOLLOWED
 from .run_requests import RunRequests, Started
@@ -64,6 +65,7 @@ class Engine:
         self.figures: Final = services.figures
         services.journal.subscribe(self.figures.follow, FOLLOWED)
         self._admission = Admission(services.limits)
+        self._starts = Rates(services.limits.starts_per_second_per_workflow_max)
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parked: dict[str, tuple[Place, Callable[[], None]]] = {}
@@ -113,14 +115,21 @@ class Engine:
                 self._enter(Place(hold.holder, "", hold.resource))
         return len(holds)
 
-    def refuse_when_full(self) -> None:
-        """Refuse a new run before anything is written for it.
+    def refuse_when_full(self, tenant: str = "", workflow: str = "") -> None:
+        """Refuse a new run before anything is written for it; "" is what is not known yet.
 
         Raises:
             BusyError: too many accepted runs are waiting already.
+            TooManyError: too many of this tenant are, or the workflow is started too often.
         """
         if self._admission.is_full or self._is_stopping:
             raise BusyError("Too many runs are waiting; try again later.")
+        if tenant and self._admission.is_full_for(tenant):
+            raise TooManyError("Too many of your runs are waiting; try again later.")
+        if workflow and self._starts.is_limited:
+            wait_s = self._starts.take(f"{tenant}\n{workflow}", self._services.clock.now_us())
+            if wait_s:
+                raise TooManyError("This workflow is started too often; try again later.", wait_s)
 
     async def begin(self, started: Started) -> None:
         """Take up a run that was just accepted."""
@@ -216,6 +225,8 @@ class Engine:
         due: int | None = None
         undecidable: UnknownEventError | None = None
         try:
+            if turn := self._services.turns.take(place.tenant):
+                await turn
             execution = await self._prepare(run_id, started)
             if execution is None:
                 is_ended = True

@@ -6,6 +6,7 @@ EngineError
 ├── InvalidError             the request is well-formed and can't be carried out as it is
 ├── NodeNotCompletedError    the chosen node has no success to carry on from
 ├── StateError               the workflow or run is in the wrong state (the code says which)
+├── TooManyError             the tenant or workflow has as much as it may; try again later
 └── BusyError                too much is waiting already; try again later
 """
 
@@ -88,3 +89,14 @@ class BusyError(EngineError):
     """Too much is waiting already; nothing was written."""
 
     code = "overloaded"
+
+
+class TooManyError(EngineError):
+    """A tenant or a workflow asks for more than it may have; nothing was written."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """`retry_after_s` is in how many seconds it may be asked for again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -26,12 +26,15 @@ from .errors import EngineError
 from .family import Family, unwaited
 from .limits import Limits
 from .memory import Memory
+from .outbound import CONNECTIONS_MAX
+from .places import Places
 from .policy import SECOND_US
 from .progress import Progress
 from .requests import AnswerRequest, Inbox
 from .run_figures import RunFigures
 from .timers import Timers
 from .transcript import EVENTS_PER_COMMIT_MAX, Snapshot, Transcript
+from .turns import Turns
 
 SLICE_US: Final = 20_000
 """How long a run computes before it lets others have the event loop."""
@@ -50,6 +53,11 @@ class Services(msgspec.Struct, frozen=True):
     mailer: Any = None
     authorizations: Any = None
     figures: RunFigures = msgspec.field(default_factory=RunFigures)
+    turns: Turns = msgspec.field(default_factory=Turns)
+    places: Places = msgspec.field(
+        default_factory=lambda: Places(CONNECTIONS_MAX, kept=CONNECTIONS_MAX // 4, few=8)
+    )
+    """A tenant finds one of the last 64 while it has fewer than 8."""
 
 
 class Execution:
@@ -80,6 +88,7 @@ class Execution:
             self._lend,
             services.limits.node_seconds_max,
             services.figures,
+            services.places,
         )
         self._calls.wake = self._wake.set
         self._progress = Progress(
@@ -127,6 +136,8 @@ class Execution:
                 if not self._calls.any_open:
                     return None if self._progress.is_halting else self._next_due()
                 await self._wait()
+                if turn := self._services.turns.take(self.state.tenant):
+                    await turn
         finally:
             self._calls.abandon()
 

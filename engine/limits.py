@@ -23,3 +23,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     active_runs_per_workflow_max: int = 500
     waiting_runs_max: int = 100_000
     """Accepted runs that may wait for a place; beyond that, new ones are refused."""
+    waiting_runs_per_tenant_max: int = 50_000
+    """Those of one tenant."""
+    starts_per_second_per_workflow_max: int = 0
+    """Runs of one workflow that are accepted in a second; 0 is no limit."""

@@ -50,7 +50,8 @@ REQUEST_BYTES_MAX = 1 << 20
 RESPONSE_BYTES_MAX = 1 << 20
 REDIRECTS_MAX = 5
 _HEADER_BYTES_MAX = 64 * 1024
-_CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 256
+"""How many requests one client has on the wire at most."""
 # One slow host must not take the whole pool.
 _CONNECTIONS_PER_HOST_MAX = 128
 # Shorter than what common servers keep an idle connection open for (5 s): as nothing is sent
@@ -278,7 +279,7 @@ class OutboundClient:
             connector=aiohttp.TCPConnector(
                 resolver=resolver,
                 ttl_dns_cache=_DNS_CACHE_S,
-                limit=_CONNECTIONS_MAX,
+                limit=CONNECTIONS_MAX,
                 limit_per_host=_CONNECTIONS_PER_HOST_MAX,
                 keepalive_timeout=_KEEPALIVE_S,
             ),

@@ -31,7 +31,7 @@ from ..projections.errors import ProjectionError
 from ..projections.workflow_state import WorkflowState
 from .caller import Caller
 from .engine import Engine
-from .errors import BusyError, StateError
+from .errors import BusyError, StateError, TooManyError
 from .fault_text import fault_text
 from .run_requests import RunRequests, accepted, request_facts
 from .schedule import Schedule, ScheduleError, read_schedule
@@ -246,7 +246,7 @@ class Scheduler:
             _log.info("the journal is closed; schedules fire again at the next start")
         except (ScheduleError, StateError) as error:
             _log.error("workflow %s can't be started by its schedule: %s", workflow, error)
-        except (BusyError, JournalError) as error:
+        except (BusyError, TooManyError, JournalError) as error:
             self._rest(workflow, str(error))
         except Exception as error:
             _log.error(
@@ -297,7 +297,7 @@ class Scheduler:
         run: StreamWrite | None = None
         payload = {}
         if due.schedule.overlap == "allow" or not self._runs.is_going(workflow):
-            parts.engine.refuse_when_full()
+            parts.engine.refuse_when_full(state.tenant)
             definition = await parts.workflows.definition(state, due.number)
             payload = scheduled_payload(definition.trigger, due.at, due.missed)
             facts = request_facts(state, due.number, ORIGIN, ORIGIN, None)

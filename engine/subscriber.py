@@ -15,6 +15,8 @@ from __future__ import annotations
 import hmac
 import os
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -56,8 +58,18 @@ def signature(secret: str, id_: str, timestamp: int, body: bytes) -> str:
 class Subscriber:
     """Who is told: an address and a secret."""
 
-    def __init__(self, outbound: Outbound, url: str, secret: str) -> None:
-        """`outbound` must follow no redirect: what was meant for one address goes to no other."""
+    def __init__(
+        self,
+        outbound: Outbound,
+        url: str,
+        secret: str,
+        place: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> None:
+        """`outbound` must follow no redirect: what was meant for one address goes to no other.
+
+        `place` is held while a request is on the wire: all subscribers share the connections.
+        """
+        self._place = place
         self._outbound = outbound
         self._url = url
         self._secret = secret
@@ -72,7 +84,10 @@ class Subscriber:
             ("webhook-signature", signature(self._secret, id_, timestamp, body)),
         ]
         try:
-            answer = await self._outbound.request("POST", self._url, headers, body, TIMEOUT_SECONDS)
+            async with self._place():
+                answer = await self._outbound.request(
+                    "POST", self._url, headers, body, TIMEOUT_SECONDS
+                )
         except OutboundError as error:
             is_batchs = error.code == "request_too_large"
             return Verdict("refused" if is_batchs else "unavailable", error.code)

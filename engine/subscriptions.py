@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,8 @@ from .couriers import Couriers, ListRows
 from .egress import EgressRules, OutboundError, parse_target
 from .errors import BusyError, InvalidError, NotFoundError, StateError
 from .inflow import PREFIX, Wanted
+from .outbound import CONNECTIONS_MAX
+from .places import Places
 from .sealing import Sealer
 from .subscriber import Subscriber, new_secret
 from .workflows import until_no_conflict
@@ -96,6 +99,7 @@ class Subscriptions:
         self._rules = rules
         self._rows = rows
         self._creating = asyncio.Lock()
+        self._places = Places(CONNECTIONS_MAX, kept=CONNECTIONS_MAX // 2, few=1)
         self._couriers = Couriers(journal, clock, ids, rows, self._open)
 
     def start(self) -> None:
@@ -230,7 +234,8 @@ class Subscriptions:
             return None
         secret = self._sealer.open(row.subscription_id, body.secret)
         wanted = Wanted(frozenset(row.types), row.workflow, body.with_bodies)
-        return Subscriber(self._outbound, body.url, secret), wanted
+        place = partial(self._places.place, row.subscription_id)
+        return Subscriber(self._outbound, body.url, secret, place), wanted
 
 
 def _created(appended: Appended, secret: str) -> Created:

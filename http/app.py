@@ -24,6 +24,7 @@ from .auth import Authenticator, Principal, UnauthorizedError
 from .call import Answer, Call, answer
 from .endpoint import Endpoint
 from .errors import RequestError, body_of, refusal_of
+from .intake import Intake
 from .request_figures import RouteFigures
 from .router import Router
 from .sending import send_answer, send_stream
@@ -55,6 +56,7 @@ class Application:
         self._app = app
         self._authenticator = authenticator
         self._ids = ids
+        self._intake: Intake = app.intake
         self._docs = f"{app.public_url}/docs"
         targets: list[tuple[str, str, Endpoint | Page]] = [
             *((endpoint.method, endpoint.path, endpoint) for endpoint in endpoints),
@@ -128,6 +130,7 @@ class Application:
             figures.refusals["internal_server_error"] += 1
         finally:
             figures.streams -= 1
+            self._intake.close_stream(scope["refold.streams_to"])
 
     async def _operate(
         self, endpoint: Endpoint, params: Mapping[str, str], scope: Scope, receive: Receive
@@ -145,8 +148,23 @@ class Application:
         if endpoint.scope:
             call.principal = await self._principal(endpoint, call)
             call.demand(endpoint.scope)
-        call.body = await self._read_body(headers, receive)
-        return await self._answer(endpoint, call)
+            tenant = call.principal.tenant
+        elif "token" in params:
+            tenant = self._intake.tenant_of(params["token"])
+        else:
+            # Whether the service works is asked all the more when it has much to do.
+            return await self._answer(endpoint, call)
+        if turn := self._intake.enter(tenant):
+            await self._intake.wait(tenant, turn)
+        call.body = await self._read_body(headers, receive, tenant)
+        try:
+            made = await self._answer(endpoint, call)
+        finally:
+            self._intake.let_go(tenant, len(call.body))
+        if not isinstance(made.body, bytes) and scope["method"] != "HEAD":
+            self._intake.open_stream(tenant)
+            scope["refold.streams_to"] = tenant
+        return made
 
     async def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
         if not endpoint.repeatable:
@@ -173,11 +191,16 @@ class Application:
         given = call.header(b"authorization")
         return self._authenticator.cached(given) or await self._authenticator.authenticate(given)
 
-    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _read_body(
+        self, headers: Mapping[bytes, bytes], receive: Receive, tenant: str
+    ) -> bytes:
         """Read the body, refusing one that is too large before it is read.
+
+        What is returned has to be let go of at the intake.
 
         Raises:
             RequestError: 413.
+            TooManyError, BusyError: there is no room for it just now.
         """
         limit = self._app.body_bytes_max
         too_large = RequestError(
@@ -188,17 +211,22 @@ class Application:
             raise too_large
         parts: list[bytes] = []
         total = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            part: bytes = message.get("body", b"")
-            total += len(part)
-            if total > limit:
-                raise too_large
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                part: bytes = message.get("body", b"")
+                if total + len(part) > limit:
+                    raise too_large
+                self._intake.hold(tenant, len(part))
+                total += len(part)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+        except BaseException:
+            self._intake.let_go(tenant, total)
+            raise
 
 
 class _Gone(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
 
 import msgspec
 
@@ -41,6 +42,7 @@ from ..projections.views import Views, open_views
 from .authorization_parts import open_authorizations
 from .feeds import Feeds
 from .finished_runs import FinishedRuns
+from .intake import Intake, IntakeLimits
 from .keys import vault_keys
 from .mail_settings import mail_server
 from .proofs import Proofs, open_proofs
@@ -48,6 +50,9 @@ from .services import App
 from .settings import Settings
 from .subscription_parts import open_subscriptions
 from .vault_parts import VaultParts, open_vault
+
+BODIES_BYTES: Final = 64 * 1024 * 1024
+"""What request bodies may take of memory at a time, unless single ones are allowed to be huge."""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +149,14 @@ def wired(settings: Settings, public_url: str, opened: Opened, mailer: Mailer) -
         subscriptions=opened.subscriptions,
         keys=secrets.keys,
         proofs=opened.proofs,
+        intake=Intake(services.turns, _intake_limits(settings)),
         feeds=Feeds(journal, settings.max_feeds_per_tenant, settings.feed_stall_seconds_max),
         finished=FinishedRuns(journal),
         data=settings.data,
         run_retention_days=settings.run_retention_days,
         public_url=public_url,
         body_bytes_max=settings.body_bytes_max,
+        began_at=journal.head,
         stopping=asyncio.get_running_loop().create_future(),
     )
 
@@ -187,4 +194,17 @@ def _limits(settings: Settings) -> Limits:
         active_runs_max=settings.max_active_runs,
         active_runs_per_tenant_max=settings.max_active_runs_per_tenant,
         active_runs_per_workflow_max=settings.max_active_runs_per_workflow,
+        waiting_runs_per_tenant_max=settings.max_waiting_runs_per_tenant,
+        starts_per_second_per_workflow_max=settings.max_starts_per_second_per_workflow,
+    )
+
+
+def _intake_limits(settings: Settings) -> IntakeLimits:
+    return IntakeLimits(
+        # Four tenants may flood until a fifth is refused.
+        waiting_max=4 * settings.max_waiting_requests_per_tenant,
+        waiting_per_tenant_max=settings.max_waiting_requests_per_tenant,
+        requests_per_second=settings.max_requests_per_second_per_tenant,
+        body_bytes_max=max(BODIES_BYTES, 4 * settings.body_bytes_max),
+        streams_max=settings.max_connections,
     )

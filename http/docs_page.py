@@ -55,7 +55,10 @@ ERROR_CODES: Final = {
     "parameter_invalid": (422, "A field or parameter can't be; `errors` says which and why."),
     "node_not_completed": (422, "The chosen node has no success to carry on from."),
     "search_too_broad": (422, "The search takes too long; rarer words find sooner."),
-    "too_many_requests": (429, "The tenant has as many feeds open as it may."),
+    "too_many_requests": (
+        429,
+        "The tenant or workflow has as much of this as it may; `Retry-After` says when to ask.",
+    ),
     "headers_too_large": (431, "The address and the headers together are too long."),
     "run_failed": (500, "The run of a synchronous call failed; `X-Run-Id` names it."),
     "internal_server_error": (500, "A fault of ours; the request id finds it in the log."),

@@ -10,6 +10,7 @@ from typing import Final
 from . import health_routes as health
 from . import wire
 from .authorization_endpoints import AUTHORIZATION_ENDPOINTS
+from .effect_endpoints import EFFECT_ENDPOINTS
 from .endpoint import Endpoint
 from .erasure_endpoints import ERASURE_ENDPOINTS
 from .insight_endpoints import INSIGHT_ENDPOINTS
@@ -30,6 +31,7 @@ ENDPOINTS: Final = (
     *WORKFLOW_ENDPOINTS,
     *INSIGHT_ENDPOINTS,
     *SEARCH_ENDPOINTS,
+    *EFFECT_ENDPOINTS,
     *TRIGGER_ENDPOINTS,
     *VAULT_ENDPOINTS,
     *AUTHORIZATION_ENDPOINTS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Final
 
 from msgspec import UNSET
@@ -22,6 +23,7 @@ from ..engine.errors import (
     NodeNotFoundError,
     NotFoundError,
     StateError,
+    TooManyError,
 )
 from ..engine.fault_text import fault_text
 from ..engine.secret_source import SecretsUnavailableError
@@ -154,6 +156,9 @@ def refusal_of(error: Exception) -> RequestError:
         return RequestError(422, code, str(error), errors=error.errors)
     if isinstance(error, StateError):
         return RequestError(409, error.code, str(error))
+    if isinstance(error, TooManyError):
+        retry_after = str(max(1, ceil(error.retry_after_s)))
+        return RequestError(429, error.code, str(error), headers={"Retry-After": retry_after})
     known = BY_CLASS.get(type(error))
     if known is None:
         _log.error("unexpected error: %s", fault_text(error))

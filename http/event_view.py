@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from ..journal import ids
 from ..journal.envelope import Recorded
-from ..journal.events import RunRequested
+from ..journal.events import NodeStarted, RunRequested
 from ..journal.journal import Body
 from ..projections.exports.plan import SEALED
 from . import entry_wire, wire
@@ -23,13 +23,16 @@ _SHOWN_AT_ONCE: Final = 32
 encode: Final = msgspec.json.Encoder().encode
 
 
-async def show(app: App, page: Sequence[Recorded]) -> list[wire.Event]:
-    """Show events with their bodies."""
+async def show(
+    app: App, page: Sequence[Recorded], doubtful: Container[int] = ()
+) -> list[wire.Event]:
+    """Show events with their bodies; `doubtful` are the versions of calls in doubt."""
     bodies = await app.bodies([event.body_at for event in page if event.body_at])
-    return [_event(event, bodies.get(event.body_at)) for event in page]
+    return [_event(event, bodies.get(event.body_at), doubtful) for event in page]
 
 
-def _event(event: Recorded, body: bytes | None) -> wire.Event:
+def _event(event: Recorded, body: bytes | None, doubtful: Container[int]) -> wire.Event:
+    is_call = isinstance(event.facts, NodeStarted) and event.facts.effect_key != ""
     return wire.Event(
         event.position,
         event.version,
@@ -46,6 +49,7 @@ def _event(event: Recorded, body: bytes | None) -> wire.Event:
         event.payload,
         event.leaf.hex(),
         _body(event, body),
+        event.version in doubtful if is_call else UNSET,
     )
 
 

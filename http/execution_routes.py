@@ -94,7 +94,7 @@ async def _resume_one(
     if wanted.dry_run:
         await app.starts.plan_resume(call.caller, run_id, node, "original", allow_completed=False)
         return wire.ResumedRun(original_run_id=run_id, node_id=node, new_run_id=None)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant)
     started = await app.starts.resume(
         call.caller, run_id, node, "original", allow_completed=False, request=None
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from ..journal.events import RUN_ENDED
 from ..journal.journal import PAGE
+from ..projections.effect_ledger import doubtful_starts
 from . import wire
 from .call import Answer, Call, Patience, answer, whole_number
 from .errors import parameter_invalid
@@ -25,6 +26,7 @@ async def events(app: App, call: Call) -> Answer:
     accept = (call.header(b"accept") or "").lower()
     after = call.number("after")
     last_seen = whole_number(call.header(b"last-event-id"), "Last-Event-ID")
+    doubtful = doubtful_starts(loaded.events, app.began_at)
     if "text/event-stream" in accept:
         seen = last_seen or after
         if loaded.state.is_ended and seen >= loaded.state.version:
@@ -32,31 +34,37 @@ async def events(app: App, call: Call) -> Answer:
             return Answer(204, b"", ())
         place = Place(seen)
         patience = Patience(app.feeds.stall_s, place.dropped)
-        return Answer(200, _live(app, run_id, place), SSE, patience)
+        return Answer(200, _live(app, run_id, place, doubtful), SSE, patience)
     if "application/x-ndjson" in accept:
-        return Answer(200, _lines(app, run_id, after), NDJSON, Patience(app.feeds.stall_s))
+        return Answer(
+            200, _lines(app, run_id, after, doubtful), NDJSON, Patience(app.feeds.stall_s)
+        )
     limit = call.number("limit", LIMIT)
     if not 1 <= limit <= LIMIT_MAX:
         raise parameter_invalid("limit", f"must be from 1 to {LIMIT_MAX}")
     page = await app.journal.read_stream(run_id, after, limit)
-    shown = await show(app, page)
+    shown = await show(app, page, doubtful)
     return answer(200, wire.Events(shown, page[-1].version if len(page) == limit else None))
 
 
-async def _lines(app: App, run_id: str, after: int) -> AsyncIterator[bytes]:
+async def _lines(
+    app: App, run_id: str, after: int, doubtful: frozenset[int]
+) -> AsyncIterator[bytes]:
     while page := await app.journal.read_stream(run_id, after):
-        for event in await show(app, page):
+        for event in await show(app, page, doubtful):
             yield one_line(encode(event)) + b"\n"
         after = page[-1].version
 
 
-async def _live(app: App, run_id: str, place: Place) -> AsyncIterator[bytes]:
+async def _live(
+    app: App, run_id: str, place: Place, doubtful: frozenset[int]
+) -> AsyncIterator[bytes]:
     """Yield what there is, then what comes, until the run's last event."""
     with News(app.journal, app.stopping, lambda event: event.stream == run_id) as news:
         while True:
             news.forget()
             while page := await app.journal.read_stream(run_id, place.number, LIMIT):
-                for event in await show(app, page):
+                for event in await show(app, page, doubtful):
                     yield sse(event.version, event.type, encode(event))
                     place.number = event.version
                 if page[-1].facts.type in RUN_ENDED:

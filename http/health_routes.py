@@ -39,7 +39,8 @@ async def ready(app: App, call: Call) -> Answer:
         behind = [wire.Lagging(p.name, p.lag(head)) for p in status if p.error or p.lag(head)]
     # Whoever reads wrong rows is not helped by a service that is taken out of use altogether.
     differing = [p.name for p in status if p.is_doubted]
-    is_ready = journal == "writable" and projections == "caught_up"
+    intake = _intake(app)
+    is_ready = journal == "writable" and projections == "caught_up" and intake == "open"
     made = answer(
         200 if is_ready else 503,
         wire.Readiness(
@@ -47,8 +48,22 @@ async def ready(app: App, call: Call) -> Answer:
             journal,
             projections,
             app.proofs.checkpoints.state,
+            intake,
             behind,
             differing or UNSET,
         ),
     )
     return made if is_ready else made.with_header("Retry-After", "1")
+
+
+def _intake(app: App) -> Literal["open", "overloaded", "stopping"]:
+    if app.intake.is_stopping:
+        return "stopping"
+    queue = app.journal.queue
+    is_full = (
+        app.intake.is_full
+        or app.engine.waiting_total >= app.engine.limits.waiting_runs_max
+        or queue.total >= queue.count_max
+        or queue.total_bytes >= queue.bytes_max
+    )
+    return "overloaded" if is_full else "open"

@@ -88,6 +88,16 @@ _HTTP: Final = (
         "Answers that are sent part by part just now: live tails and other feeds.",
         lambda app: app.requests.streams,
     ),
+    gauge(
+        "refold_http_requests_waiting",
+        "Requests that wait for their turn among the tenants, their bodies unread.",
+        lambda app: app.intake.waiting_total,
+    ),
+    gauge(
+        "refold_http_body_bytes",
+        "What the bodies of the requests that are being served have in bytes.",
+        lambda app: app.intake.bytes_total,
+    ),
     counter(
         "refold_http_disconnects_total",
         "Clients that were gone before their request was complete.",
@@ -224,7 +234,17 @@ _JOURNAL: Final = (
     gauge(
         "refold_journal_queue_limit",
         "How many may be before new ones are refused.",
-        lambda app: app.journal.queue_max,
+        lambda app: app.journal.queue.count_max,
+    ),
+    gauge(
+        "refold_journal_queue_bytes",
+        "What the bodies of these appends have in bytes.",
+        lambda app: app.journal.queue.total_bytes,
+    ),
+    gauge(
+        "refold_journal_queue_bytes_limit",
+        "How many bytes of bodies may wait before new ones are refused.",
+        lambda app: app.journal.queue.bytes_max,
     ),
     gauge(
         "refold_journal_writable",

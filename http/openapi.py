@@ -192,7 +192,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         if endpoint.repeatable:
             response["headers"] = {POSITION: _POSITION}
         responses[str(status)] = response
-    refusals = {*endpoint.refusals, 413, 500, 503}
+    refusals = {*endpoint.refusals, 413, 429, 500, 503}
     if endpoint.scope:
         refusals |= {401, 403}
     if endpoint.request is not None:

@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .errors import RequestError, body_of
+from .errors import RETRY_AFTER_S, RequestError, body_of
 from .joined_writes import JoinedWrites
 from .sending import GUARDS, NOTHING_LOADED
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
+HEAD_S: Final = 30.0
+"""How long a connection may take to bring a whole head; one that brings nothing ends so, too."""
+REFUSED_S: Final = 5.0
+"""How long a connection beyond the limit has to send what it is refused for."""
 LINGER_S: Final = 10.0
 """How long a reader that was dropped may still fetch what was written to it."""
 _GUARDS: Final = b"".join(b"%b: %b\r\n" % header for header in (*GUARDS, NOTHING_LOADED))
@@ -39,6 +44,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def count(status: int, code: str) -> None:
         """Hear of a refusal; replaced by whoever counts them."""
 
+    connections_max = 2**31
+    """How many connections may be open; one more is refused with 503 at its first byte."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _is_refused = False
     _head_bytes = 0
     _unfinished_bytes = 0
     _is_in_head = True
@@ -48,12 +58,26 @@ class BoundedProtocol(HttpToolsProtocol):
     """The request that is being served; those that were sent after it wait for their turn."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection."""
+        """Take a connection in, or count it as one too many."""
         super().connection_made(JoinedWrites(transport))
+        self._is_refused = len(self.connections) > self.connections_max
+        self._wait_for_head(REFUSED_S if self._is_refused else HEAD_S)
+
+    def _wait_for_head(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._head_timer = loop.call_later(seconds, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def data_received(self, data: bytes) -> None:
         """Take what came. A name or value that never ends is told to nobody before its end."""
         if self._is_broken:
+            return
+        if self._is_refused:
+            self._refuse(RequestError(503, "overloaded", "Too many connections are open."))
             return
         if self._is_in_head:
             self._unfinished_bytes += len(data)
@@ -62,6 +86,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes = self._unfinished_bytes
             if not self.transport.is_closing():
                 self.send_400_response("")
+        elif self._is_in_head and self._head_timer is None:
+            self._wait_for_head(HEAD_S)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -83,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to serve."""
         self._is_in_head = False
         self._unfinished_bytes = 0
+        self._stop_waiting()
         super().on_headers_complete()
         # The request is served from the next turn of the loop on.
         scope: Any = self.scope
@@ -113,6 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being served; uvicorn tells the newest, which may wait yet."""
+        self._stop_waiting()
         self._give_up()
         super().connection_lost(exc)
 
@@ -125,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what can't be read as a request, after the answers that are still owed."""
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
-            self._refuse()
+            self._refuse_malformed()
             return
         self._is_broken = True
         if not cycle.more_body:
@@ -139,36 +167,44 @@ class BoundedProtocol(HttpToolsProtocol):
             # Half an answer must not be taken for a whole one.
             self.transport.abort()
         else:
-            self._refuse()
+            self._refuse_malformed()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or say that there is none."""
         is_last = not self.pipeline
         super().on_response_complete()
         if self._is_broken and is_last and not self.transport.is_closing():
-            self._refuse()
+            self._refuse_malformed()
 
-    def _refuse(self) -> None:
-        """Say what is wrong, and hang up."""
+    def _refuse_malformed(self) -> None:
+        """Say what is wrong with a request, and hang up."""
         refusal = RequestError(400, "invalid_http", "The request is not well-formed HTTP.")
-        reason = "Bad Request"
         if self._head_bytes > HEAD_BYTES_MAX:
             text = f"The address and the headers may have at most {HEAD_BYTES_MAX} bytes."
             refusal = RequestError(431, "headers_too_large", text)
-            reason = "Request Header Fields Too Large"
+        self._refuse(refusal)
+
+    def _refuse(self, refusal: RequestError) -> None:
+        if self.transport.is_closing():
+            return
         self.count(refusal.status, refusal.code)
         body = msgspec.json.encode(body_of(refusal, self.docs))
+        later = f"retry-after: {RETRY_AFTER_S}\r\n" if refusal.status == 503 else ""
         head = (
-            f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
+            f"content-type: application/json\r\n{later}"
             f"content-length: {len(body)}\r\nconnection: close\r\n"
         )
         self.transport.write(head.encode() + _GUARDS + b"\r\n" + body)
         self.transport.close()
 
 
-def bounded_protocol(docs: str, count: Callable[[int, str], None]) -> type[Any]:
+def bounded_protocol(
+    docs: str, count: Callable[[int, str], None], connections_max: int
+) -> type[Any]:
     """Return the protocol that refers to this documentation page.
 
     `count` is told the status and code of what was refused before it was a request.
     """
-    return type("Protocol", (BoundedProtocol,), {"docs": docs, "count": staticmethod(count)})
+    own = {"docs": docs, "count": staticmethod(count), "connections_max": connections_max}
+    return type("Protocol", (BoundedProtocol,), own)

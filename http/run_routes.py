@@ -27,7 +27,7 @@ async def execute(app: App, call: Call) -> Answer:
     wanted = call.read(wire.ExecuteRequest) if call.body else wire.ExecuteRequest()
     workflow_id = call.params["workflowId"]
     request = call.idempotency("execute", workflow_id, raw)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant, workflow_id)
     started = await app.starts.execute(
         call.caller,
         workflow_id,
@@ -67,7 +67,7 @@ async def rerun(app: App, call: Call) -> Answer:
     wanted = call.read(wire.RerunRequest)
     run_id = call.params["runId"]
     request = call.idempotency("rerun", run_id, raw)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant)
     started = await app.starts.rerun(call.caller, run_id, wanted.definition, request)
     return await _accepted(app, call, started, ("Workflow re-run initiated successfully.", run_id))
 
@@ -84,7 +84,7 @@ async def resume(app: App, call: Call) -> Answer:
             call.caller, run_id, node, wanted.definition, allow_completed=wanted.allow_completed
         )
         return answer(200, wire.Plan(list(plan.replayed), list(plan.executed), plan.definition))
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant)
     started = await app.starts.resume(
         call.caller,
         run_id,

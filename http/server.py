@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ import msgspec
 import uvicorn
 
 from ..engine.fault_text import log_loop_fault
+from ..engine.outbound import CONNECTIONS_MAX
 from .app import Application
 from .assembly import assemble
 from .auth import Authenticator
@@ -28,6 +30,7 @@ from .keys import jwt_secret
 from .logs import configure_logging
 from .protocol import bounded_protocol
 from .sending import POLICY
+from .services import App
 from .setting_types import SettingsError
 from .settings import Settings
 
@@ -40,6 +43,8 @@ _GC_ALLOCATIONS = 20_000
 A run makes few circles, and a thousand objects that live until it ends: by the interpreter's 700
 the collector would look at those of all active runs more than once a run, and find nothing.
 """
+_OTHER_FILES = 2 * CONNECTIONS_MAX + 100
+"""Outgoing connections of nodes and of subscriptions, and the files of the data directory."""
 
 
 def serve(settings: Settings) -> int:
@@ -73,16 +78,29 @@ def serve(settings: Settings) -> int:
 class _Server(uvicorn.Server):
     """Uvicorn, told to stop by us: by itself it ends the process by the signal, not with 0."""
 
+    def __init__(self, config: uvicorn.Config, app: App, drain_s: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_s = drain_s
+
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave the signals alone."""
         yield
 
-    def ask_to_stop(self, stopping: asyncio.Future[None]) -> None:
-        """Stop accepting and finish; asked twice, finish at once."""
-        if not stopping.done():
-            stopping.set_result(None)
-        self.force_exit = self.should_exit
+    def ask_to_stop(self) -> None:
+        """Say that it stops, then stop accepting and finish; asked twice, finish at once."""
+        intake = self._app.intake
+        if self._drain_s and not intake.is_stopping:
+            asyncio.get_running_loop().call_later(self._drain_s, self._stop)
+        else:
+            self.force_exit = self.should_exit
+            self._stop()
+        intake.is_stopping = True
+
+    def _stop(self) -> None:
+        if not self._app.stopping.done():
+            self._app.stopping.set_result(None)
         self.should_exit = True
 
 
@@ -101,7 +119,9 @@ async def _serve(
         server = _Server(
             uvicorn.Config(
                 application,
-                http=bounded_protocol(f"{public_url}/docs", app.requests.malformed),
+                http=bounded_protocol(
+                    f"{public_url}/docs", app.requests.malformed, _connections_max(settings)
+                ),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -110,7 +130,9 @@ async def _serve(
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_seconds_max,
-            )
+            ),
+            app,
+            settings.drain_seconds,
         )
         recovered = await app.engine.recover()
         app.scheduler.start()
@@ -121,7 +143,7 @@ async def _serve(
         gc.set_threshold(_GC_ALLOCATIONS)
         asyncio.get_running_loop().set_exception_handler(log_loop_fault)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop, app.stopping)
+            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_stop)
         _announce(settings, public_url, recovered, made=made)
         try:
             await server.serve(sockets=[listening])
@@ -145,6 +167,17 @@ def _authenticator(settings: Settings) -> tuple[Authenticator, bool]:
         audience=settings.jwt_audience,
     )
     return Authenticator(auth, clock=time.time), made
+
+
+def _connections_max(settings: Settings) -> int:
+    """Return how many connections may be open: files for everything else are left over."""
+    wanted = settings.max_connections + _OTHER_FILES
+    files, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < wanted:
+        files = wanted if files_max == resource.RLIM_INFINITY else min(wanted, files_max)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files_max))
+        return max(10, files - _OTHER_FILES)
+    return settings.max_connections
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -28,6 +28,7 @@ from ..projections.workflow_state import WorkflowState, WorkflowVersion
 from . import rendering, wire
 from .feeds import Feeds
 from .finished_runs import FinishedRuns
+from .intake import Intake
 from .key_rotation import KeyService
 from .proofs import Proofs
 from .request_figures import RequestFigures
@@ -59,6 +60,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     proofs: Proofs
     feeds: Feeds
     finished: FinishedRuns
+    intake: Intake
     requests: RequestFigures = msgspec.field(default_factory=RequestFigures)
     data: Path
     """The data directory."""
@@ -66,6 +68,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     """How long ended runs stay in lists; 0 for ever."""
     public_url: str
     body_bytes_max: int
+    began_at: int
+    """The journal's newest position when this process began: what is older, others have done."""
     stopping: asyncio.Future[None]
     """Done when the service is asked to stop: whoever waits for a run answers then."""
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta
 
+from .load_settings import LoadSettings
 from .setting_types import Setting, SettingsError, declared_settings, parse_setting, unusable
 
 ENVIRONMENT_PREFIX = "REFOLD_"
@@ -37,7 +37,7 @@ def _unit(unit: str) -> dict[str, Any]:
     return {"unit": unit}
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(LoadSettings, frozen=True, kw_only=True):
     """The whole configuration of one process; read once at the start and never changed."""
 
     data: Annotated[

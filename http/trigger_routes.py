@@ -45,7 +45,7 @@ async def call_sync(app: App, call: Call) -> Answer:
     workflow_id = call.params["workflowId"]
     request = call.idempotency("sync", workflow_id, raw)
     await _check_sync_trigger(app, call, workflow_id, request)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant, workflow_id)
     started = await app.starts.execute(
         call.caller,
         workflow_id,
@@ -76,7 +76,7 @@ async def publish(app: App, call: Call) -> Answer:
     24 hours makes no second runs and gets the same answer.
     """
     events = _read(call)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(call.principal.tenant)
     begun: list[Started] = []
     for event in events:
         for started in await app.fan_out.publish(call.caller, event):

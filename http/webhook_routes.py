@@ -35,6 +35,7 @@ async def receive(app: App, call: Call) -> Answer:
     signature gets the same 401.
     """
     state = await _find(app, call.params["token"])
+    app.intake.learn(call.params["token"], state.tenant)
     call.principal = Principal(SUBJECT, state.tenant, frozenset(), 0)
     definition = await app.workflows.definition(state, state.current.number)
     trigger = definition.trigger
@@ -48,7 +49,7 @@ async def receive(app: App, call: Call) -> Answer:
     request = call.idempotency("webhook", state.workflow_id, raw)
     if request is None and signature is not None and config is not None and config.replays_show:
         request = _signature_key(state, signature)
-    app.engine.refuse_when_full()
+    app.engine.refuse_when_full(state.tenant, state.workflow_id)
     started = await app.starts.execute(
         Caller(state.tenant, SUBJECT, call.request_id),
         state.workflow_id,

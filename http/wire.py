@@ -192,6 +192,11 @@ class Event(Struct, frozen=True):
 
     An archived one is `{"archived": true, "segment": "…"}`.
     """
+    in_doubt: bool | UnsetType = UNSET
+    """Of a `node.started` that calls out: whether nobody knows what came of it.
+
+    It is told by what follows in the journal, so that of an event of a live tail may change.
+    """
 
 
 class Events(Struct, frozen=True):
@@ -265,6 +270,8 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     projections: Literal["caught_up", "behind", "stopped"]
     signing: Literal["starting", "signing", "refused", "failing"]
     """Whether checkpoints are signed; without them everything else works, so it decides nothing."""
+    intake: Literal["open", "overloaded", "stopping"] = "open"
+    """`overloaded` while all requests or all runs are refused, `stopping` from SIGTERM on."""
     behind: list[Lagging] | UnsetType = UNSET
     """Which projections keep it from being ready."""
     differing: list[str] | UnsetType = UNSET

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import aiosqlite
 
+from .append_queue import QUEUE_MAX, AppendQueue, size_of
 from .clock import Clock, IdSource, SystemClock
 from .compaction import compact_if_begun
 from .envelope import Recorded
 from .errors import (
     CorruptStoreError,
     ForeignStoreError,
-    JournalError,
     OverloadedError,
     StoreClosedError,
     StoreFailedError,
@@ -72,7 +72,6 @@ from .sqlite_writer import Results, Writer
 from .subscriptions import Subscriptions
 from .upcasters import Decoders
 
-QUEUE_MAX: Final = 4096
 BATCH_MAX: Final = 256
 _READERS: Final = 2
 
@@ -85,7 +84,7 @@ class SqliteJournal:
         journal_id: str,
         writer: Writer,
         readers: Sequence[aiosqlite.Connection],
-        queue_max: int,
+        queue: AppendQueue,
         clock: Clock,
         decoders: Decoders,
     ) -> None:
@@ -96,10 +95,12 @@ class SqliteJournal:
         self.figures: Final = writer.figures
         self._readers = readers
         self._next_reader = 0
-        self.queue_max: Final = queue_max
-        """How many appends may wait at most."""
+        self.queue: Final = queue
+        """What is on its way to the disk, and how much of it there may be."""
         self._accepted = 0
         self._delivered = 0
+        self._timed = 0.0, 0.0
+        """What groups have taken so far, and syncs of it, in seconds."""
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for as many appends to be delivered."""
         self._scrubbing: list[tuple[int, asyncio.Future[None]]] = []
@@ -136,7 +137,8 @@ class SqliteJournal:
 
     async def append(self, commit: Commit, *, patient: bool = False) -> Appended:
         """Make a commit durable and return its events (see `Journal.append`)."""
-        while not self._closed and self.queued_total >= self.queue_max:
+        tenant, size = commit.writes[0].meta.tenant if commit.writes else "", size_of(commit)
+        while not self._closed and self.queue.is_full_for(tenant, size):
             if not patient:
                 raise OverloadedError("the journal's queue is full")
             self._room.clear()
@@ -146,7 +148,7 @@ class SqliteJournal:
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._accepted += 1
         began = time.perf_counter()
-        self._writer.put(future, commit)
+        self.queue.add(future, commit, tenant, size)
         # A caller that is cancelled here cancels only its own future; the commit goes on.
         appended = await future
         self.figures.appends.observe(time.perf_counter() - began)
@@ -155,6 +157,11 @@ class SqliteJournal:
     def deliver(self, results: Results, writable: bool) -> None:
         """Hand a committed group to the subscribers, then to the callers, on the loop's thread."""
         self._delivered += len(results)
+        groups, syncs = self.figures.groups.total, self.figures.syncs.total
+        computed, synced = groups - self._timed[0], syncs - self._timed[1]
+        self.queue.pace(len(results), computed - synced, synced)
+        self._timed = groups, syncs
+        self.queue.delivered(results)
         self._room.set()
         self._writable = writable
         events: list[Recorded] = []
@@ -167,13 +174,7 @@ class SqliteJournal:
             self._subscriptions.notify(events)
         _settle(self._settling, self._delivered)
         _settle(self._scrubbing, self._writer.scrubbed)
-        for future, result in results:
-            if future.done():
-                continue
-            if isinstance(result, JournalError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        self.queue.tell()
 
     async def read_stream(
         self, stream: str, after: int = 0, limit: int = PAGE
@@ -267,6 +268,7 @@ class SqliteJournal:
     def close(self) -> None:
         """Refuse further appends, those that wait for a place in the queue included."""
         self._closed = True
+        self.queue.hand_over()
         self._room.set()
 
     async def _rows(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> list[Any]:
@@ -343,7 +345,8 @@ async def open_journal(
         clock.advance_to(writer.last_at)
         with translated(path):
             readers = [await stack.enter_async_context(_reader(path)) for _ in range(_READERS)]
-        journal = SqliteJournal(journal_id, writer, readers, queue_max, clock, decoders)
+        queue = AppendQueue(writer.put, batch_max, queue_max)
+        journal = SqliteJournal(journal_id, writer, readers, queue, clock, decoders)
         writer.start()
         stack.push_async_callback(_stop, writer)
         stack.callback(journal.close)

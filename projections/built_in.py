@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .authorizations_projection import AuthorizationsProjection
+from .effects_projection import EffectsProjection
 from .event_triggers_projection import EventTriggersProjection
 from .projection import Projection
 from .runs_projection import RunsProjection
@@ -19,4 +20,5 @@ BUILT_IN: Final[tuple[Projection, ...]] = (
     AuthorizationsProjection(),
     VaultProjection(),
     SubscriptionsProjection(),
+    EffectsProjection(),
 )

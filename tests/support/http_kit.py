@@ -24,6 +24,7 @@ TYPES = {
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "unprocessable_entity",
+    429: "rate_limit_error",
     431: "invalid_request_error",
     500: "api_error",
     503: "api_error",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from refold.journal import events as e
+from refold.journal.append_queue import QUEUE_MAX
 from refold.journal.clock import IdSource, SystemClock
 from refold.journal.journal import (
     Appended,
@@ -20,7 +21,7 @@ from refold.journal.journal import (
     RequestKey,
     StreamWrite,
 )
-from refold.journal.sqlite_store import BATCH_MAX, QUEUE_MAX, SqliteJournal, open_journal
+from refold.journal.sqlite_store import BATCH_MAX, SqliteJournal, open_journal
 
 KEY = b"k" * 32
 START_US = 1_761_912_000_000_000
@@ -95,6 +96,12 @@ def commit(
 ) -> Commit:
     """Make a commit of writes."""
     return Commit(writes, guards, request, unused)
+
+
+def of_tenant(tenant: str, stream: str, body: bytes | None = None) -> Commit:
+    """Make a tenant's commit of one event in a new stream."""
+    meta = Metadata(tenant=tenant, actor="", corr="request-1")
+    return Commit([StreamWrite(stream, 0, [started(body)], meta)])
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
+from refold.journal.append_queue import QUEUE_MAX
 from refold.journal.journal import Journal
 from refold.journal.memory_store import MemoryJournal
-from refold.journal.sqlite_store import QUEUE_MAX
 from tests.simulator.disk import Disk
 from tests.simulator.loop import SimulatedLoop
 from tests.simulator.store import SimulatedStore

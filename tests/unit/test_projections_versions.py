@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from refold.projections import open_nodes, search_text, tallies
+from refold.projections import effect_ledger, open_nodes, search_text, tallies
 from refold.projections.built_in import BUILT_IN
 from refold.projections.fingerprint import code_of
 from refold.projections.search_projections import (
@@ -33,4 +33,5 @@ def test_a_change_of_a_built_in_fold_comes_with_another_version() -> None:
         found["runs"].append(code_of(part.__name__))
     for name in (ERRORS, PAYLOADS, LOGS):
         found[name].append(code_of(search_text.__name__))
+    found["effects"].append(code_of(effect_ledger.__name__))
     assert found == json.loads(KNOWN.read_text(encoding="utf-8")), json.dumps(found, indent=2)
