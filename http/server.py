@@ -17,6 +17,7 @@ import msgspec
 import uvicorn
 
 from ..engine.fault_text import log_loop_fault
+from ..journal.files import make_directory
 from .app import Application
 from .assembly import assemble
 from .auth import Authenticator
@@ -51,7 +52,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     listening = _listen(settings.host, settings.port)
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_directory(settings.data)
         authenticator, made = _authenticator(settings)
         port = listening.getsockname()[1]
         public_url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
