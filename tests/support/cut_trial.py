@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import random
 import shutil
@@ -19,7 +20,7 @@ from refold.journal import segment_verifier, verifier
 from refold.journal.errors import JournalError
 from refold.journal.sqlite_file import JOURNAL_FILE
 from refold.projections.errors import ProjectionError
-from tests.support.fault_shim import Record, Shim, read_log
+from tests.support.fault_shim import EVER, SYNC, Record, Shim, read_log
 from tests.support.kill_audit import Audit
 from tests.support.kill_load import Ledger, answer_form, end_schedule
 from tests.support.kill_trial import ends, trial
@@ -28,6 +29,8 @@ from tests.support.sent import Message, Promises, messages, promised
 from tests.support.service import SECRET, Endpoint, Service
 
 DATA: Final = "data"
+FAILURES: Final = 6
+"""How many syncs fail while a service is loaded, where any do."""
 
 
 @dataclass
@@ -39,13 +42,23 @@ class Recording:
     ledger: Ledger
     endpoint: Endpoint
     """What its workflows call; it goes on answering, so that they can be carried on."""
+    kills: list[int]
+    """Where the journal ended when the process was killed while it was recorded."""
 
 
 @contextmanager
 def recorded(
-    scratch: Path, seed: int, seconds: float, *command: str, rounds: int = 2
+    scratch: Path,
+    seed: int,
+    seconds: float,
+    *command: str,
+    rounds: int = 2,
+    failing: bool = False,
 ) -> Generator[Recording]:
-    """Load a service some times, with a kill and a stop in turn between, and record it all."""
+    """Load a service some times, with a kill and a stop in turn between, and record it all.
+
+    With `failing`, syncs of the journal fail now and then, and all of them before each kill.
+    """
     disk = scratch / "disk"
     disk.mkdir()
     shim = Shim(disk, scratch / "shim")
@@ -58,13 +71,20 @@ def recorded(
             is_over = threading.Event()
             made.start()
             with made.load(is_over), _reading(made.service, made.ledger, is_over):
-                is_over.wait(seconds)
+                for left in reversed(range(FAILURES if failing else 1)):
+                    is_over.wait(seconds / (FAILURES if failing else 1))
+                    if failing:
+                        times = EVER if number % 2 == 0 and not left else 1
+                        shim.fail(SYNC, errno.EIO, "journal.db", times=times)
+                if number % 2 == 0:
+                    # With clients still there, so that something is under way.
+                    made.service.kill()
+            shim.mend()
             if number % 2:
                 made.service.stop()
-            else:
-                made.service.kill()
+            made.audit.killed(made.ledger, list(made.endpoint.hits))
         records = list(read_log(shim.log))
-        yield Recording(records, messages(records), made.ledger, made.endpoint)
+        yield Recording(records, messages(records), made.ledger, made.endpoint, made.audit.kills)
 
 
 @contextmanager
@@ -99,7 +119,7 @@ def cuts(
     recording: Recording, points: list[int], scratch: Path, choice: random.Random
 ) -> Generator[tuple[Path, Promises, str]]:
     """Cut the power at each point: yield what is left, what had been promised, and how it was."""
-    disk, taken = Disk(), 0
+    disk, taken = Disk(forgets=choice.random() < 0.5), 0
     for point in points:
         for one in recording.records[taken:point]:
             disk.take(one)
@@ -143,12 +163,14 @@ async def _open(data: Path) -> None:
         await app.views.wait_for(head)
 
 
-def carry_on(data: Path, promises: Promises, target: Endpoint) -> list[str]:
+def carry_on(data: Path, promises: Promises, recording: Recording) -> list[str]:
     """Serve what is left until every run has ended, and say everything that is wrong then."""
     audit = Audit(data / JOURNAL_FILE)
     wrong = _judged(data, promises, audit)
     if wrong:
         return wrong
+    audit.kills[:0] = [position for position in recording.kills if position < audit.head]
+    target = recording.endpoint
     called = len(target.hits)
     with _served(data) as service:
         _finish(service, audit, promises.ledger)

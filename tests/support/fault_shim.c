@@ -307,8 +307,7 @@ static int synced(int (*real)(int), int fd) {
     pthread_mutex_lock(&lock);
     uint64_t file = file_of[fd], number = ++syncs;
     int error = fault(SYNC, path_of[fd]);
-    if (!error)
-        record('B', "", 0, file, number, NULL, 0);
+    record(error ? 'X' : 'B', "", 0, file, number, NULL, 0);
     pthread_mutex_unlock(&lock);
     int done = error ? -1 : real(fd);
     if (error)

@@ -31,8 +31,8 @@ class Record(NamedTuple):
     """One line of the log; fault_shim.c says what each kind has."""
 
     kind: str
-    """`C`reated, `W`ritten, `T`runcated, sync `B`egun and `E`nded, `R`enamed, `L`inked,
-    `U`nlinked, `M`ade and `D`eleted directories, `S`ent."""
+    """`C`reated, `W`ritten, `T`runcated, sync `B`egun, `E`nded and failed (`X`), `R`enamed,
+    `L`inked, `U`nlinked, `M`ade and `D`eleted directories, `S`ent."""
     path: str
     """Below the root; two with a zero byte between them where a name got another."""
     file: int

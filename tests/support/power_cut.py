@@ -2,8 +2,11 @@
 
 What was synced before the point is there. Of the rest, each write may be there, not be there, or
 be there in some of its 512-byte sectors only, whatever became of the writes around it; a file may
-be as long as a lost write made it. A name that was made, changed or removed since its directory
-was synced may be as before, unless a later change of the same name is there.
+be as long as a lost write made it. What a failed sync was asked for is lost for good on half of the
+disks, whatever later syncs say: kernels take such pages for written.
+
+A name that was made, changed or removed since its directory was synced may be as before, unless a
+later change of the same name is there.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ class _File:
         del self.pending[: max(0, count)]
         self.dropped = max(self.dropped, upto)
 
+    def lose(self) -> None:
+        """Forget what a sync failed to write."""
+        self.dropped += len(self.pending)
+        self.pending.clear()
+
     def left(self, fate: str, choice: random.Random) -> bytes:
         """Return what a power cut leaves."""
         found = bytearray(self.durable)
@@ -65,7 +73,9 @@ _Names: TypeAlias = list[tuple[_Directory, str, _Node | None]]
 class Disk:
     """What is durable, and what is not yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, forgets: bool) -> None:
+        """`forgets` says what becomes of writes whose sync has failed."""
+        self._forgets = forgets
         self._root = _Directory()
         self._nodes: dict[int, _Node] = {}
         self._names: dict[str, _Node] = {"": self._root}
@@ -86,6 +96,8 @@ class Disk:
         elif kind == "B" and node is not None:
             began = node.dropped + len(node.pending) if isinstance(node, _File) else self._steps
             self._begun[record.number] = node, began
+        elif kind == "X" and isinstance(node, _File) and self._forgets:
+            node.lose()
         elif kind == "E" and record.number in self._begun:
             self._sync(*self._begun.pop(record.number))
         elif kind in "RLUD":
