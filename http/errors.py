@@ -58,6 +58,7 @@ TYPES: Final = {
     403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     409: "conflict_error",
     412: "conflict_error",
     413: "invalid_request_error",

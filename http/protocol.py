@@ -1,7 +1,7 @@
-"""How a request's head is read from a connection: bounded, and refused in the form of the API.
+"""How a request is read from a connection: bounded, in time, and refused in the form of the API.
 
-Uvicorn has no bound on headers, answers what is no HTTP in plain text, and writes an answer in two
-pieces; this is its protocol with all that put right.
+Uvicorn has no bound on headers, waits for ever for the rest of a request, answers what is no HTTP
+in plain text, and writes an answer in two pieces; this is its protocol with all that put right.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ class _HeadTooLargeError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Reads HTTP/1.1 with a bounded head."""
+    """Reads HTTP/1.1 with a bounded head, each request within a time."""
 
     docs = "/docs"
     """Where the errors are explained."""
+    seconds_max = 30.0
+    """How long a request may take to arrive, from its first byte or a new connection on."""
 
     @staticmethod
     def count(status: int, code: str) -> None:
@@ -40,10 +42,18 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _unfinished_bytes = 0
     _is_in_head = True
+    _has_begun = False
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection."""
+        """Take a connection, and begin to wait for a request."""
         super().connection_made(JoinedWrites(transport))
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._has_arrived()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came. A name or value that never ends is told to nobody before its end."""
@@ -58,8 +68,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._head_bytes = 0
-        self._is_in_head = True
+        self._is_in_head = self._has_begun = True
+        if self._deadline is None:
+            self._await_request()
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Have the whole request."""
+        self._has_begun = False
+        self._has_arrived()
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the address."""
@@ -79,6 +97,33 @@ class BoundedProtocol(HttpToolsProtocol):
         # The request is served from the next turn of the loop on.
         scope: Any = self.scope
         scope["refold.hang_up"] = partial(self._hang_up, self.cycle)
+
+    def _await_request(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self.seconds_max, self._is_late)
+
+    def _has_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _is_late(self) -> None:
+        """Send away who takes too long; who has sent nothing at all is told nothing."""
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        cycle: Any = self.cycle
+        is_answering = cycle is not None and not cycle.response_complete
+        if self._is_in_head and is_answering:
+            # The request before this one is not answered yet, and its answer comes first.
+            self._await_request()
+            return
+        is_told = not self._is_in_head and (not is_answering or cycle.response_started)
+        if is_told or not self._has_begun:
+            self.transport.close()
+            return
+        text = f"The request did not arrive within {self.seconds_max:g} seconds."
+        self._refuse(RequestError(408, "request_timeout", text), "Request Timeout")
 
     def _hang_up(self, cycle: Any, last_words: bytes | None) -> None:
         """End a streamed answer whose reader takes nothing: what is buffered gets little time."""
@@ -103,6 +148,10 @@ class BoundedProtocol(HttpToolsProtocol):
             text = f"The address and the headers may have at most {HEAD_BYTES_MAX} bytes."
             refusal = RequestError(431, "headers_too_large", text)
             reason = "Request Header Fields Too Large"
+        self._refuse(refusal, reason)
+
+    def _refuse(self, refusal: RequestError, reason: str) -> None:
+        """Answer by hand, and hang up."""
         self.count(refusal.status, refusal.code)
         body = msgspec.json.encode(body_of(refusal, self.docs))
         head = (
@@ -113,9 +162,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_protocol(docs: str, count: Callable[[int, str], None]) -> type[Any]:
+def bounded_protocol(docs: str, count: Callable[[int, str], None], seconds_max: float) -> type[Any]:
     """Return the protocol that refers to this documentation page.
 
-    `count` is told the status and code of what was refused before it was a request.
+    `count` is told the status and code of what was refused before it was a request. A request
+    that takes longer than `seconds_max` to arrive is refused.
     """
-    return type("Protocol", (BoundedProtocol,), {"docs": docs, "count": staticmethod(count)})
+    made = {"docs": docs, "count": staticmethod(count), "seconds_max": seconds_max}
+    return type("Protocol", (BoundedProtocol,), made)

@@ -102,7 +102,9 @@ async def _serve(
         server = _Server(
             uvicorn.Config(
                 application,
-                http=bounded_protocol(f"{public_url}/docs", app.requests.malformed),
+                http=bounded_protocol(
+                    f"{public_url}/docs", app.requests.malformed, settings.request_seconds_max
+                ),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
