@@ -48,7 +48,7 @@ def test_a_power_cut_at_any_point_loses_nothing_that_was_told(tmp_path: Path, se
             assert len(recording.ledger.acknowledged) > 10, "the load was real"
             assert any(record.kind == "X" for record in recording.records) == failing
         shutil.rmtree(scratch)
-    print(f"{number} power cuts")
+        print(f"{number} power cuts")
     assert position > 0, "answers said which position they were of"
 
 
