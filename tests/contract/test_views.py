@@ -26,7 +26,7 @@ from refold.projections.errors import (
     StaleViewsError,
     UnknownProjectionError,
 )
-from refold.projections.journal_file import JournalFile
+from refold.projections.journal_file import JournalFile, open_journal_file
 from refold.projections.projection import Statement, Table
 from refold.projections.run_counts import count_runs
 from refold.projections.run_lists import RunFilter, list_runs
@@ -294,12 +294,11 @@ def test_a_journal_that_cannot_be_read_for_a_moment_is_asked_again(
     """SQLite takes a page that the disk does not give for damage: it is no hole in the journal."""
     monkeypatch.setattr(projector_module, "RETRY_SECONDS", 0.01)
     is_refusing = threading.Event()
-    open_file = projector_module.open_journal_file
 
     def refusing(path: Path) -> AbstractContextManager[JournalFile]:
         if is_refusing.is_set():
             raise error("the disk does not give it")
-        return open_file(path)
+        return open_journal_file(path)
 
     monkeypatch.setattr(projector_module, "open_journal_file", refusing)
 

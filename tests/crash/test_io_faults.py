@@ -41,7 +41,7 @@ def test_a_disk_that_refuses_is_survived_without_a_restart(tmp_path: Path, seed:
             while shim.faults < FAULTS:
                 rounds += 1
                 said = break_disk(shim, choice, is_over)
-                assert is_mended(made, is_over), said
+                assert is_mended(made.service, is_over), said
                 assert made.ledger.wrong == [], said
         made.finish()
         assert made.service.stop() == 0
@@ -107,7 +107,7 @@ def test_a_full_or_dead_disk_leaves_reads_and_says_so_until_it_is_mended(
         assert asks(client, paths) == refused | {"run": 200, "list": 200, "health": 200}
         assert client.get("/readyz").json["journal"] == "read_only"
         shim.mend()
-        assert is_mended(made, threading.Event())
+        assert is_mended(made.service, threading.Event())
         fine = {"execute": 202, "define": 201, "cancel": 202, "answer": 409}
         read = dict.fromkeys(("run", "list", "health", "ready"), 200)
         assert asks(client, paths) | {"ready": 200} == fine | read

@@ -23,6 +23,7 @@ from tests.support.fault_shim import (
     Shim,
 )
 from tests.support.kill_trial import Trial, trial
+from tests.support.service import Service
 
 KINDS: Final = (
     (WRITE, "journal.db-wal"),
@@ -80,9 +81,9 @@ def break_disk(shim: Shim, choice: random.Random, pause: threading.Event) -> str
     return f"operations {operations} on {path or 'any file'}: {errno.errorcode[error]}"
 
 
-def is_mended(made: Trial, pause: threading.Event) -> bool:
+def is_mended(service: Service, pause: threading.Event) -> bool:
     """Wait until the service says of itself that all is well, without a restart."""
-    client = made.service.client()
+    client = service.client()
     try:
         for _ in range(int(READY_SECONDS_MAX / 0.05)):
             reply = client.get("/readyz")

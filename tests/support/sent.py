@@ -69,9 +69,10 @@ def _messages(records: Sequence[Record]) -> Iterator[Message]:
             continue
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (x.partition(":") for x in lines)}
-        if len(body) >= int(headers.get("content-length", -1)) >= 0:
+        length = int(headers.get("content-length", -1))
+        if len(body) >= length >= 0:
             open_[record.file] = b""
-            yield Message(index, first, headers, body)
+            yield Message(index, first, headers, body[:length])
 
 
 def promised(told: Sequence[Message], until: int, live: Ledger) -> Promises:
