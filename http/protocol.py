@@ -118,8 +118,8 @@ class BoundedProtocol(HttpToolsProtocol):
             # The request before this one is not answered yet, and its answer comes first.
             self._await_request()
             return
-        is_told = not self._is_in_head and (not is_answering or cycle.response_started)
-        if is_told or not self._has_begun:
+        is_told = cycle is not None and (cycle.response_complete or cycle.response_started)
+        if not self._has_begun or (is_told and not self._is_in_head):
             self.transport.close()
             return
         text = f"The request did not arrive within {self.seconds_max:g} seconds."
