@@ -28,6 +28,7 @@ ERROR_CODES: Final = {
     "resource_missing": (404, "No such thing, or another tenant's."),
     "node_not_found": (404, "The run's definition has no such node."),
     "method_not_allowed": (405, "The path exists and takes other methods."),
+    "request_timeout": (408, "The request took too long to arrive."),
     "workflow_inactive": (409, "The workflow is switched off."),
     "workflow_in_use": (409, "An unfinished run or a workflow that names it holds it."),
     "run_not_finished": (409, "Only an ended run can be run again."),

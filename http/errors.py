@@ -32,6 +32,7 @@ from ..journal.checkpoints import SigningRefusedError
 from ..journal.errors import (
     BodyErasedError,
     ConflictError,
+    CorruptStoreError,
     OverloadedError,
     RequestReusedError,
     StoreClosedError,
@@ -60,6 +61,7 @@ TYPES: Final = {
     403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     409: "conflict_error",
     412: "conflict_error",
     413: "invalid_request_error",
@@ -112,6 +114,8 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     OverloadedError: (503, "overloaded"),
     StoreClosedError: (503, "overloaded"),
     StoreFailedError: (503, "read_only"),
+    # SQLite says so of a disk that can't be read, too: another moment, or another disk, can answer.
+    CorruptStoreError: (503, "read_only"),
     SigningRefusedError: (503, "signing_refused"),
     TreeRangeError: (422, "parameter_invalid"),
     NoBundleError: (409, "no_bundle"),
@@ -132,7 +136,7 @@ BY_CLASS: Final[dict[type[Exception], tuple[int, str]]] = {
     AuthUnavailableError: (503, "overloaded"),
 }
 _MESSAGES: Final = {
-    "read_only": "The journal can't be written at the moment; nothing was changed.",
+    "read_only": "The journal can't be used at the moment; nothing was changed.",
     "overloaded": "The service has more to do than it can; try again later.",
     "payload_erased": "What the new run needs was erased just now.",
     "idempotency_key_reused": "The idempotency key was used for another request.",
@@ -163,7 +167,7 @@ def refusal_of(error: Exception) -> RequestError:
     if known is None:
         _log.error("unexpected error: %s", fault_text(error))
         return RequestError(500, "internal_server_error", "Something went wrong on our side.")
-    if isinstance(error, UnknownEventError):
+    if isinstance(error, (CorruptStoreError, UnknownEventError)):
         _log.error("a request can't be answered: %s", error)
     status, code = known
     headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}

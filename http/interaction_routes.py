@@ -60,7 +60,7 @@ async def submit(app: App, call: Call) -> Answer:
         caller.metadata(app.pseudonyms),
         accepted,
     )
-    await app.engine.ask(caller, request, run_id)
+    await app.ask(caller, request, run_id)
     loaded = await app.runs.find(caller.tenant, run_id)
     return answer(202, await show_run(app, loaded.state))
 

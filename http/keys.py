@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..journal.files import make_directory, sync_directory
 from .setting_types import SettingsError
 from .settings import Settings
 
@@ -110,7 +111,7 @@ def forget_old_vault_keys(data: Path) -> None:
     Raises `OSError` where the directory can't be written.
     """
     (data / OLD_VAULT_KEYS_NAME).unlink(missing_ok=True)
-    _sync_directory(data)
+    sync_directory(data)
 
 
 def load_or_create_jwt_secret(data: Path) -> tuple[str, bool]:
@@ -128,7 +129,7 @@ def load_or_create_vault_key(data: Path) -> tuple[bytes, bool]:
 def _load_or_create(data: Path, name: str) -> tuple[str, bool]:
     path = data / name
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(data, 0o700)
         created = not os.path.lexists(path) and _create(path)
     except OSError as error:
         raise _trouble("The data directory", data, "be written", error) from error
@@ -149,7 +150,7 @@ def _create(path: Path) -> bool:
             return False
     finally:
         Path(temporary).unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     return True
 
 
@@ -165,16 +166,7 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a new name durable: the file's own sync does not cover the directory's entry."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
 
 
 def _read(path: Path, *, private: bool = False) -> str:

@@ -13,6 +13,7 @@ from ..journal.bundle import Checkpointed, NoBundleError, make_bundle
 from ..journal.checkpoint_keys import KEY_FILE
 from ..journal.checkpoints import NOTE_FILE, Checkpoints, open_checkpoints
 from ..journal.clock import IdSource
+from ..journal.files import make_directory
 from ..journal.journal import Journal
 from ..journal.sqlite_file import JOURNAL_FILE, open_reader, owner_lock
 from ..journal.tree_store import Tree, open_tree
@@ -109,7 +110,7 @@ async def open_proofs(
         StoreFailedError: the key or a directory can't be used.
     """
     data, kept_in = settings.data, settings.checkpoint_directory or settings.data
-    kept_in.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(kept_in, 0o700)
     # Two copies of one journal that share a note would sign over each other.
     is_elsewhere = kept_in.resolve() != data.resolve()
     with owner_lock(kept_in) if is_elsewhere else nullcontext():

@@ -1,7 +1,7 @@
-"""How a request's head is read from a connection: bounded, and refused in the form of the API.
+"""How a request is read from a connection: bounded, in time, and refused in the form of the API.
 
-Uvicorn has no bound on headers, answers what is no HTTP in plain text, and writes an answer in two
-pieces; this is its protocol with all that put right.
+Uvicorn has no bound on headers, waits for ever for the rest of a request, answers what is no HTTP
+in plain text, and writes an answer in two pieces; this is its protocol with all that put right.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from .sending import GUARDS, NOTHING_LOADED
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Request line and headers together."""
-HEAD_S: Final = 30.0
-"""How long a connection may take to bring a whole head; one that brings nothing ends so, too."""
 REFUSED_S: Final = 5.0
 """How long a connection beyond the limit has to send what it is refused for."""
 LINGER_S: Final = 10.0
@@ -35,10 +33,12 @@ class _HeadTooLargeError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Reads HTTP/1.1 with a bounded head."""
+    """Reads HTTP/1.1 with a bounded head, each request within a time."""
 
     docs = "/docs"
     """Where the errors are explained."""
+    seconds_max = 30.0
+    """How long a request may take to arrive, from its first byte or a new connection on."""
 
     @staticmethod
     def count(status: int, code: str) -> None:
@@ -47,7 +47,6 @@ class BoundedProtocol(HttpToolsProtocol):
     connections_max = 2**31
     """How many connections may be open; one more is refused with 503 at its first byte."""
 
-    _head_timer: asyncio.TimerHandle | None = None
     _is_refused = False
     _head_bytes = 0
     _unfinished_bytes = 0
@@ -56,21 +55,14 @@ class BoundedProtocol(HttpToolsProtocol):
     """What follows can't be read; it is said once what was asked before is answered."""
     _serving: Any = None
     """The request that is being served; those that were sent after it wait for their turn."""
+    _has_begun = False
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection in, or count it as one too many."""
+        """Take a connection and begin to wait for a request, or count it as one too many."""
         super().connection_made(JoinedWrites(transport))
         self._is_refused = len(self.connections) > self.connections_max
-        self._wait_for_head(REFUSED_S if self._is_refused else HEAD_S)
-
-    def _wait_for_head(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._head_timer = loop.call_later(seconds, self.transport.abort)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
         """Take what came. A name or value that never ends is told to nobody before its end."""
@@ -86,14 +78,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes = self._unfinished_bytes
             if not self.transport.is_closing():
                 self.send_400_response("")
-        elif self._is_in_head and self._head_timer is None:
-            self._wait_for_head(HEAD_S)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._head_bytes = 0
-        self._is_in_head = True
+        self._is_in_head = self._has_begun = True
+        if self._deadline is None:
+            self._await_request()
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Have the whole request."""
+        self._has_begun = False
+        self._has_arrived()
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the address."""
@@ -109,11 +107,37 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to serve."""
         self._is_in_head = False
         self._unfinished_bytes = 0
-        self._stop_waiting()
         super().on_headers_complete()
         # The request is served from the next turn of the loop on.
         scope: Any = self.scope
         scope["refold.hang_up"] = partial(self._hang_up, self.cycle)
+
+    def _await_request(self) -> None:
+        seconds = REFUSED_S if self._is_refused else self.seconds_max
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._is_late)
+
+    def _has_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _is_late(self) -> None:
+        """Send away who takes too long; who has sent nothing at all is told nothing."""
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        cycle: Any = self.cycle
+        is_answering = cycle is not None and not cycle.response_complete
+        if self._is_in_head and is_answering:
+            # The request before this one is not answered yet, and its answer comes first.
+            self._await_request()
+            return
+        is_told = cycle is not None and (cycle.response_complete or cycle.response_started)
+        if not self._has_begun or (is_told and not self._is_in_head):
+            self.transport.close()
+            return
+        text = f"The request did not arrive within {self.seconds_max:g} seconds."
+        self._refuse(RequestError(408, "request_timeout", text))
 
     def _hang_up(self, cycle: Any, last_words: bytes | None) -> None:
         """End a streamed answer whose reader takes nothing: what is buffered gets little time."""
@@ -140,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being served; uvicorn tells the newest, which may wait yet."""
-        self._stop_waiting()
+        self._has_arrived()
         self._give_up()
         super().connection_lost(exc)
 
@@ -200,11 +224,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded_protocol(
-    docs: str, count: Callable[[int, str], None], connections_max: int
+    docs: str, count: Callable[[int, str], None], connections_max: int, seconds_max: float
 ) -> type[Any]:
     """Return the protocol that refers to this documentation page.
 
-    `count` is told the status and code of what was refused before it was a request.
+    `count` is told the status and code of what was refused before it was a request. A request
+    that takes longer than `seconds_max` to arrive is refused.
     """
-    own = {"docs": docs, "count": staticmethod(count), "connections_max": connections_max}
+    own = {
+        "docs": docs,
+        "count": staticmethod(count),
+        "connections_max": connections_max,
+        "seconds_max": seconds_max,
+    }
     return type("Protocol", (BoundedProtocol,), own)

@@ -103,7 +103,7 @@ async def cancel(app: App, call: Call) -> Answer:
     caller = call.caller
     accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     request = StopRequest(caller.subject, caller.metadata(app.pseudonyms), accepted)
-    await app.engine.ask(caller, request, run_id)
+    await app.ask(caller, request, run_id)
     loaded = await app.runs.find(caller.tenant, run_id)
     return answer(202, await show_run(app, loaded.state))
 

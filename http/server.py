@@ -19,6 +19,7 @@ import uvicorn
 
 from ..engine.fault_text import log_loop_fault
 from ..engine.outbound import CONNECTIONS_MAX
+from ..journal.files import make_directory
 from .app import Application
 from .assembly import assemble
 from .auth import Authenticator
@@ -56,7 +57,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     listening = _listen(settings.host, settings.port)
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_directory(settings.data)
         authenticator, made = _authenticator(settings)
         port = listening.getsockname()[1]
         public_url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
@@ -120,7 +121,10 @@ async def _serve(
             uvicorn.Config(
                 application,
                 http=bounded_protocol(
-                    f"{public_url}/docs", app.requests.malformed, _connections_max(settings)
+                    f"{public_url}/docs",
+                    app.requests.malformed,
+                    _connections_max(settings),
+                    settings.request_seconds_max,
                 ),
                 lifespan="off",
                 access_log=False,

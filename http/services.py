@@ -9,11 +9,13 @@ import msgspec
 
 from ..engine.authoring import Authoring
 from ..engine.authorizations import Authorizations
+from ..engine.caller import Caller
 from ..engine.engine import Engine
 from ..engine.errors import NotFoundError
 from ..engine.fan_out import FanOut
 from ..engine.forgetting import Forgetting
 from ..engine.node_trials import NodeTrials
+from ..engine.requests import Request
 from ..engine.runs import Runs
 from ..engine.scheduler import Scheduler
 from ..engine.starts import Starts
@@ -21,6 +23,7 @@ from ..engine.subscriptions import Subscriptions
 from ..engine.vault import Vault
 from ..engine.workflows import WorkflowBody, Workflows
 from ..journal.actors import Pseudonyms
+from ..journal.errors import StoreFailedError
 from ..journal.journal import LATEST
 from ..journal.sqlite_store import SqliteJournal
 from ..projections.views import Views
@@ -82,6 +85,16 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         (newest,) = await self.journal.read_all(at - 1, 1)
         return await self.journal.position_at(newest.at - self.run_retention_days * DAY_US - 1) or 0
+
+    async def ask(self, caller: Caller, request: Request, run_id: str) -> None:
+        """Hand a request to a run (see `Engine.ask`), unless it would wait for the disk there.
+
+        Raises:
+            StoreFailedError: the disk takes no commits now.
+        """
+        if not self.journal.is_writable:
+            raise StoreFailedError("the journal takes no commits at the moment")
+        await self.engine.ask(caller, request, run_id)
 
     def webhook_url(
         self, state: WorkflowState, body: WorkflowBody | None, *, in_clear: bool

@@ -216,6 +216,15 @@ class Settings(LoadSettings, frozen=True, kw_only=True):
             extra=_unit("seconds"),
         ),
     ] = 30
+    request_seconds_max: Annotated[
+        int,
+        Meta(
+            description="Longest time in which a request has to arrive, its body included.",
+            ge=1,
+            le=3600,
+            extra=_unit("seconds"),
+        ),
+    ] = 30
     run_seconds_max: Annotated[
         int,
         Meta(description="Longest run.", ge=1, le=31_536_000, extra=_unit("seconds")),

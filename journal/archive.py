@@ -34,6 +34,7 @@ from .envelope import decode_entry, payload_commitment
 from .erasing import GONE_MAX, positions_text
 from .errors import StoreFailedError
 from .events import SegmentArchived
+from .files import make_directory
 from .journal import Commit, Metadata, NewEvent, StreamWrite
 from .sqlite_file import JOURNAL_FILE, open_reader, owner_lock, translated
 from .sqlite_reader import Reader
@@ -136,7 +137,8 @@ def load_signer(directory: Path, journal: str) -> segments.Signer:
 
 def _prepare(folder: Path) -> None:
     """Make the folder of the segments, and remove what an interrupted writing left there."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Bodies leave the database for what stands in here, so its own name has to last.
+    make_directory(folder, 0o700)
     segments.discard(folder)
 
 

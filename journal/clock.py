@@ -20,26 +20,32 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, made monotonic: a clock set back stands still until time catches up."""
+    """The machine's clock, made monotonic: it never goes back, and never stands still.
+
+    While the machine's clock is behind what was told before, because it was set back or the
+    journal's last commit is ahead of it, this one goes on at nine tenths of its pace until the
+    other has caught up: waits that were to be short stay so.
+    """
 
     def __init__(self) -> None:
-        self._last = 0
+        # One tuple, so that threads which ask at once see a time with the moment it was told at.
+        self._told = 0, time.monotonic_ns()
 
     def now_us(self) -> int:
         """Return the present time, never less than the last one that this thread was given."""
         # No lock: this is asked two dozen times a run, and the writer, on a thread of its own,
         # keeps commit times in order by itself. Two threads that ask at once while the machine's
         # clock is set back may differ by the time between their questions.
-        now = time.time_ns() // 1000
-        last = self._last
-        if now <= last:
-            return last
-        self._last = now
-        return now
+        last_ns, moment_ns = self._told
+        steady_ns = time.monotonic_ns()
+        now_ns = max(time.time_ns(), last_ns + (steady_ns - moment_ns) * 9 // 10)
+        self._told = now_ns, steady_ns
+        return now_ns // 1000
 
     def advance_to(self, at_us: int) -> None:
         """Never again return less than `at_us`: the journal's last commit may be ahead of us."""
-        self._last = max(self._last, at_us)
+        if at_us > self.now_us():
+            self._told = at_us * 1000, time.monotonic_ns()
 
 
 class RandomSource:

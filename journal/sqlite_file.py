@@ -44,6 +44,7 @@ READER_PRAGMAS: Final = ("query_only = 1", "trusted_schema = 0", "busy_timeout =
 # a checkpoint give way is the one setting that is changed while the store is open.
 SHORT_BUSY_MS: Final = 100
 _BUSY_CHANGES: Final = frozenset({str(SHORT_BUSY_MS), str(_WRITER_PRAGMAS["busy_timeout"])})
+_PART_BYTES: Final = 1 << 20
 _ARCHIVES_SINCE: Final = 3
 _NO_ARCHIVE: Final = "(position INTEGER PRIMARY KEY, by_position INTEGER)"
 _FROZEN_PRAGMAS: Final = frozenset(_WRITER_PRAGMAS) | {
@@ -120,7 +121,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
                 upgrade(connection, _schema(), int(version), FILE_FORMAT)
             # What a crash left in the log goes into the file, unless somebody is reading.
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:
+            if busy:
+                _write_again(Path(f"{path}-wal"))
+            else:
                 refuse_torn(connection, path)
             refuse_altered(connection, path, _schema())
             # SQLite opens a file that can't be written as if nothing were the matter.
@@ -231,6 +234,22 @@ def _reserve(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _write_again(log: Path) -> None:
+    """Write a log over itself, and sync it.
+
+    It may hold a commit whose sync failed before the last process was killed: the kernel takes
+    such pages for written, and gives them back although they are on no disk.
+    """
+    with log.open("r+b") as file:
+        while part := file.read(_PART_BYTES):
+            file.seek(-len(part), os.SEEK_CUR)
+            file.write(part)
+            # Between a write and a read of one file, its place has to be said.
+            file.seek(0, os.SEEK_CUR)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _connect(uri: str) -> sqlite3.Connection:

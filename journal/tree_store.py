@@ -4,7 +4,8 @@ The tiles stand in `tree/` beside the journal, one file a level. They are a cach
 believed: at a start the tree is built again from the leaves in the journal, and what the files
 hold is overwritten where it differs. Until a position is reached, `integrated` waits for it.
 
-One thread does the hashing, for many commits at a time; the writer never waits for it.
+One thread does the hashing, for many commits at a time; the writer never waits for it. What the
+disk refuses it tries again every second, and says meanwhile why it stands still.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
-from functools import lru_cache
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from . import merkle
 from .envelope import Recorded
@@ -35,9 +36,12 @@ LAG_SECONDS: Final = 0.2
 _SLICE: Final = 2048
 _PAUSE_SECONDS: Final = 0.002
 """Between two slices at a start, so that the build leaves room for everything else."""
+RETRY_SECONDS: Final = 1.0
+"""How long after a refusal of the disk it is asked again."""
 _LEAVES: Final = "SELECT leaf FROM event WHERE position > ? ORDER BY position LIMIT ?"
 _ROOTS_CACHED: Final = 256
 
+_T = TypeVar("_T")
 ReadLeaves = Callable[[int, int], list[bytes]]
 """Returns the leaves after a position, at most so many."""
 
@@ -46,6 +50,10 @@ class TreeRangeError(JournalError):
     """A proof, root or tile was asked for that the tree does not have."""
 
     code = "tree_range"
+
+
+class _GivenUpError(Exception):
+    """The tree is closed while the disk refuses."""
 
 
 class Levels:
@@ -103,8 +111,15 @@ class Tree:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._closing = False
+        self._leaving = threading.Event()
+        self._written = 0, merkle.EMPTY_ROOT
+        """How many leaves the files hold, which may be fewer than the frontier has seen; the root.
+
+        The root is of what the thread has hashed: what is signed depends on no file.
+        """
+        self._roots: OrderedDict[int, bytes] = OrderedDict()
+        """Of the sizes that were reached or asked for lately."""
         self._failure: StoreFailedError | None = None
-        self._root = lru_cache(_ROOTS_CACHED)(self._compute_root)
         self._thread = threading.Thread(target=self._run, name="refold-tree", daemon=True)
 
     @property
@@ -114,7 +129,7 @@ class Tree:
 
     @property
     def failure(self) -> StoreFailedError | None:
-        """Why the tree stands still, if it does."""
+        """Why the tree stands still, if it does; it goes on by itself when the disk lets it."""
         return self._failure
 
     def root(self, size: int | None = None) -> bytes:
@@ -183,7 +198,7 @@ class Tree:
 
         Raises:
             StoreClosedError: the tree was closed before.
-            StoreFailedError: the tree's files can't be written.
+            StoreFailedError: the tree's files can't be written at the moment.
         """
         if position <= self._size:
             return
@@ -210,8 +225,15 @@ class Tree:
                 f"the tree has {self._size} leaves; {size} is outside of what was asked of it"
             )
 
-    def _compute_root(self, size: int) -> bytes:
-        return merkle.tree_root(self._levels.read, size)
+    def _root(self, size: int) -> bytes:
+        known = self._roots.get(size)
+        return known or self._remember(size, merkle.tree_root(self._levels.read, size))
+
+    def _remember(self, size: int, root: bytes) -> bytes:
+        self._roots[size] = root
+        if len(self._roots) > _ROOTS_CACHED:
+            self._roots.popitem(last=False)
+        return root
 
     def _refuse_stopped(self) -> None:
         if self._failure is not None:
@@ -228,6 +250,7 @@ class Tree:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
+        self._leaving.set()
         self._work.set()
         stopped = asyncio.ensure_future(asyncio.to_thread(self._thread.join))
         try:
@@ -237,13 +260,14 @@ class Tree:
             raise
         finally:
             # What the thread sent last is still in the loop's queue.
-            self._publish(self._frontier.size)
+            self._publish(self._written)
             for _, future in self._waiting:
                 if not future.done():
                     future.set_exception(StoreClosedError("the tree is closed"))
 
-    def _publish(self, size: int) -> None:
-        self._size = size
+    def _publish(self, written: tuple[int, bytes]) -> None:
+        size = self._size = written[0]
+        self._remember(*written)
         still: list[tuple[int, asyncio.Future[None]]] = []
         for position, future in self._waiting:
             if position <= size and not future.done():
@@ -252,8 +276,11 @@ class Tree:
                 still.append((position, future))
         self._waiting = still
 
-    def _fail(self, failure: StoreFailedError) -> None:
+    def _stand(self, failure: StoreFailedError | None) -> None:
+        """Stand still for a reason, or (None) go on."""
         self._failure = failure
+        if failure is None:
+            return
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(failure)
@@ -261,9 +288,9 @@ class Tree:
 
     def _run(self) -> None:
         """Build what was there at the start, then take what comes."""
-        try:
+        with suppress(_GivenUpError):
             while self._frontier.size < self._base and not self._closing:
-                self._grow(self._read_leaves(self._frontier.size, self._count()))
+                self._grow(self._insist(self._read_more))
                 time.sleep(_PAUSE_SECONDS)
             while self._frontier.size >= self._base:
                 self._work.wait()
@@ -274,19 +301,40 @@ class Tree:
                     self._grow([self._pending.popleft() for _ in range(count)])
                 if closing_now:
                     return
-        except (OSError, sqlite3.Error, JournalError) as error:
-            failure = StoreFailedError(f"the tree could not grow: {error}")
-            self._tell(self._fail, failure)
 
-    def _count(self) -> int:
-        return min(_SLICE, self._base - self._frontier.size)
-
-    def _grow(self, leaves: list[bytes]) -> None:
+    def _read_more(self) -> list[bytes]:
+        count = min(_SLICE, self._base - self._frontier.size)
+        leaves = self._read_leaves(self._frontier.size, count)
         if not leaves:
             raise StoreFailedError("the journal has fewer events than it had")
-        for level, first, hashes in self._frontier.append(b"".join(leaves)):
-            self._levels.put(level, first, hashes)
-        self._tell(self._publish, self._frontier.size)
+        return leaves
+
+    def _grow(self, leaves: list[bytes]) -> None:
+        for change in self._frontier.append(b"".join(leaves)):
+            self._insist(partial(self._levels.put, *change))
+        self._written = self._frontier.size, self._frontier.root()
+        self._tell(self._publish, self._written)
+
+    def _insist(self, step: Callable[[], _T]) -> _T:
+        """Do a step, again and again while the disk refuses it.
+
+        Raises:
+            _GivenUpError: the tree is closed meanwhile.
+        """
+        is_told = False
+        while True:
+            try:
+                done = step()
+            except (OSError, sqlite3.Error, JournalError) as error:
+                failure = StoreFailedError(f"the tree could not grow: {error}")
+            else:
+                if is_told:
+                    self._tell(self._stand, None)
+                return done
+            self._tell(self._stand, failure)
+            is_told = True
+            if self._leaving.wait(RETRY_SECONDS):
+                raise _GivenUpError from failure
 
     def _tell(self, function: Callable[..., None], argument: object) -> None:
         try:

@@ -6,7 +6,8 @@ hole, because the queue was full or a group was missed, it goes back to reading 
 the file stops it for good, and nothing is skipped.
 
 A projection that can't take an event stops right before it, and it alone (`lanes.py`). A file that
-is damaged, deleted or replaced while it is in use is made anew.
+is damaged, deleted or replaced while it is in use is made anew; what the disk refuses, and pages of
+the journal that it does not give, are asked for again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ..journal.envelope import Recorded
-from ..journal.errors import JournalError
+from ..journal.errors import CorruptStoreError, JournalError, StoreFailedError
 from .errors import (
     FoldTooSlowError,
     GapError,
@@ -46,6 +47,8 @@ PAGE: Final = 2000
 RETRY_SECONDS: Final = 1.0
 LINGER_SECONDS: Final = 0.02
 """How long events that nobody waits for are gathered: a larger transaction costs less an event."""
+_UNREADABLE: Final = (CorruptStoreError, StoreFailedError)
+"""How the journal's file says that the disk does not give its bytes."""
 _log = logging.getLogger("refold.projections")
 
 
@@ -178,12 +181,13 @@ class Projector:
                     self._follow(connection)
                     close_cleanly(connection)
             except (ViewsReplacedError, sqlite3.Error) as error:
-                if not isinstance(error, ViewsReplacedError) and not (
-                    is_damage(error) or is_absent(error)
-                ):
+                if isinstance(error, ViewsReplacedError) or is_damage(error) or is_absent(error):
+                    self._make_anew(error)
+                elif is_passing(error):
+                    self._pause(f"{self._views_path} can't be opened: {error}")
+                else:
                     self._halt(told(error))
                     return
-                self._make_anew(error)
             except FoldTooSlowError:
                 # It came a moment after the fold had returned after all: begin where the rows are.
                 self._lanes.forget()
@@ -220,7 +224,7 @@ class Projector:
                 ):
                     prepare(self._views_path, self._projections, journal, self._others)
                 break
-            except (ViewsBusyError, sqlite3.Error, OSError) as again:
+            except (ViewsBusyError, *_UNREADABLE, sqlite3.Error, OSError) as again:
                 self._trouble = f"{self._views_path} can't be made anew: {told(again)}"
                 self._rest()
         with self._wake:
@@ -250,7 +254,10 @@ class Projector:
             except sqlite3.OperationalError as error:
                 if is_damage(error) or not is_passing(error):
                     raise
-                self._pause(error)
+                self._pause(f"{self._views_path} can't be written: {error}")
+            except _UNREADABLE as error:
+                # A page that can't be read now is no hole: the file is asked again.
+                self._pause(str(error))
 
     def _has_work(self) -> bool:
         return bool(self._waiting) or self._must_read or self._is_stopping or bool(self._retries)
@@ -264,11 +271,11 @@ class Projector:
             or len(self._waiting) >= PAGE
         )
 
-    def _pause(self, error: sqlite3.OperationalError) -> None:
+    def _pause(self, reason: str) -> None:
         """Rest a little after a failure of the disk, or a lock held too long, then read on."""
         if not self._trouble:
-            _log.error("the projector waits at position %d: %s", self.position, error)
-        self._trouble = f"{self._views_path} can't be written: {error}"
+            _log.error("the projector waits at position %d: %s", self.position, reason)
+        self._trouble = reason
         with self._wake:
             self._waiting.clear()
             self._must_read = True

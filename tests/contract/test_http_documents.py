@@ -48,7 +48,6 @@ FAULTS_OF_OURS: set[type[Exception]] = {
     journal_errors.InvalidCommitError,
     journal_errors.StoreOwnedError,
     journal_errors.ForeignStoreError,
-    journal_errors.CorruptStoreError,
     journal_errors.WrongKeyError,
     # The engine turns it into `workflow_in_use`.
     journal_errors.ResourceInUseError,

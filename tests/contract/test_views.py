@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ import pytest
 
 from refold.journal import events as e
 from refold.journal.envelope import Recorded
+from refold.journal.errors import CorruptStoreError, StoreError, StoreFailedError
 from refold.journal.sqlite_file import JOURNAL_FILE
 from refold.projections import projector as projector_module
 from refold.projections import sqlite_writes
@@ -25,6 +26,7 @@ from refold.projections.errors import (
     StaleViewsError,
     UnknownProjectionError,
 )
+from refold.projections.journal_file import JournalFile, open_journal_file
 from refold.projections.projection import Statement, Table
 from refold.projections.run_counts import count_runs
 from refold.projections.run_lists import RunFilter, list_runs
@@ -281,5 +283,36 @@ def test_a_lock_that_is_held_too_long_is_waited_out(
             await views.wait_for(journal.head)
             assert (views.fault, views.is_caught_up) == ("", True)
             assert len(await all_runs(views)) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [StoreFailedError, CorruptStoreError])
+def test_a_journal_that_cannot_be_read_for_a_moment_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[StoreError]
+) -> None:
+    """SQLite takes a page that the disk does not give for damage: it is no hole in the journal."""
+    monkeypatch.setattr(projector_module, "RETRY_SECONDS", 0.01)
+    is_refusing = threading.Event()
+
+    def refusing(path: Path) -> AbstractContextManager[JournalFile]:
+        if is_refusing.is_set():
+            raise error("the disk does not give it")
+        return open_journal_file(path)
+
+    monkeypatch.setattr(projector_module, "open_journal_file", refusing)
+
+    async def main() -> None:
+        # With a place for one event in memory, the rest is read from the file.
+        async with served(tmp_path, queued_max=1) as (journal, views):
+            await views.wait_for(journal.head)
+            is_refusing.set()
+            await add_runs(journal, 3)
+            with pytest.raises(StaleViewsError, match="does not give"):
+                await views.wait_for(journal.head, seconds=0.2)
+            is_refusing.clear()
+            await views.wait_for(journal.head)
+            assert (views.fault, views.is_caught_up) == ("", True)
+            assert len(await all_runs(views)) == 3
 
     asyncio.run(main())

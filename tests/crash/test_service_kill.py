@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import sqlite3
@@ -15,14 +14,14 @@ import pytest
 
 from refold.projections.built_in import BUILT_IN
 from refold.projections.views_file import digest_live
+from tests.support.counts import count_of
 from tests.support.kill_trial import Trial, trial
 from tests.support.service import Client, Reply
 from tests.support.view_audit import EVERY, EXAMPLE, digest_faults, live_faults
 
-KILLS = {"dev": 5, "ci": 40, "full": 500}
-LOOK_EVERY = {"dev": 2, "ci": 20, "full": 25}
+KILLS = count_of("KILLS", dev=5, ci=40, full=500)
+LOOK_EVERY = {5: 2, 40: 20}.get(KILLS, 25)
 """After how many kills all views are folded again: that takes longer the longer the journal is."""
-PROFILE = os.environ.get("REFOLD_TEST_PROFILE", "dev")
 FAULTY = Path(__file__).parents[1] / "support" / "faulty_service.py"
 FAULTS = {
     "call_again": "at most once, and",
@@ -34,7 +33,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.timeout(7200 if PROFILE == "full" else 600)
+# By command as many as one likes: 2,000 take hours.
+@pytest.mark.timeout(600 + 30 * KILLS)
 def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck(
     tmp_path: Path, seed: int
 ) -> None:
@@ -42,10 +42,10 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_leaves_nothing_stuck
     print(f"seed {seed}")
     with trial(tmp_path / "data", seed, projection=EXAMPLE) as made:
         made.begin()
-        for number in range(KILLS[PROFILE]):
+        for number in range(KILLS):
             made.round()
             assert made.wrong == []
-            if number % LOOK_EVERY[PROFILE] == 0:
+            if number % LOOK_EVERY == 0:
                 assert live_faults(tmp_path / "data", EVERY) == []
         made.finish()
         lists = answers_of_lists(made)

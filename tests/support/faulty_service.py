@@ -19,7 +19,7 @@ from refold.engine.calls import Calls, PlannedCall
 from refold.engine.engine import Engine
 from refold.engine.transcript import Transcript
 from refold.http import live
-from refold.journal import sqlite_store
+from refold.journal import sqlite_file, sqlite_store
 from refold.journal.envelope import Recorded
 from refold.journal.events import ScheduleFired
 from refold.journal.journal import Appended, Commit, Metadata, NewEvent, StreamWrite
@@ -178,6 +178,11 @@ def checkpoint_first() -> None:
     patch(Lanes, "_advance", early)
 
 
+def sync_off() -> None:
+    """Leave it to the kernel when a commit reaches the disk."""
+    sqlite_file._WRITER_PRAGMAS["synchronous"] = 0  # pyright: ignore[reportPrivateUsage]
+
+
 FAULTS = {
     fault.__name__: fault
     for fault in (
@@ -189,6 +194,7 @@ FAULTS = {
         fire_apart,
         fold_by_batch,
         checkpoint_first,
+        sync_off,
     )
 }
 

@@ -198,7 +198,8 @@ def ask(client: Client, ledger: Ledger, asked: Asked) -> None:
 
 def answer_form(client: Client, ledger: Ledger, run: str) -> None:
     """Answer a run's form, and enter what came of it; it may not be open."""
-    reply = client.post(f"/workflows/runs/{run}/interactions/f", {"action": "go"})
+    path, named = f"/workflows/runs/{run}/interactions/f", {"X_Request_Id": f"answer.{run}"}
+    reply = client.post(path, {"action": "go"}, **named)
     ledger.answers[f"answer {reply.status}"] += 1
     if reply.status == 202:
         ledger.answered.add(run)
@@ -278,7 +279,8 @@ class Visitor:
         return self._ledger.workflows["form"] in self._ledger.acknowledged[run].path
 
     def _cancel(self, run: str) -> None:
-        reply = self._client.post(f"/workflows/runs/{run}/cancel")
+        named = {"X_Request_Id": f"cancel.{run}"}
+        reply = self._client.post(f"/workflows/runs/{run}/cancel", **named)
         self._ledger.answers[f"cancel {reply.status}"] += 1
         if reply.status == 202:
             self._ledger.cancelled.add(run)

@@ -321,6 +321,39 @@ def test_a_crash_in_the_middle_of_a_checkpoint_is_mended_from_the_log(tmp_path: 
     asyncio.run(main())
 
 
+def test_a_log_that_a_reader_keeps_is_written_over_itself_before_it_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed sync and a kill, the kernel may show commits that are on no disk."""
+    monkeypatch.setitem(sqlite_file._WRITER_PRAGMAS, "busy_timeout", 50)  # pyright: ignore[reportPrivateUsage]
+    image, before, after = tmp_path / "image", list[bytes](), list[bytes]()
+    image.mkdir()
+    write_again = sqlite_file._write_again  # pyright: ignore[reportPrivateUsage]
+
+    def seen(log: Path) -> None:
+        before.append(log.read_bytes())
+        write_again(log)
+        after.append(log.read_bytes())
+
+    monkeypatch.setattr(sqlite_file, "_write_again", seen)
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            await journal.append(commit(write("a", 0, started(os.urandom(2_500_000)))))
+            for name in ("journal.db", "journal.db-wal"):
+                shutil.copy(tmp_path / name, image / name)
+        with raw(image / "journal.db") as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM event").fetchone()
+            async with opened(image) as journal:
+                await journal.append(commit(write("a", 1)))
+                assert journal.head == 3
+
+    asyncio.run(main())
+    assert before == after
+    assert len(before[0]) > 2_500_000
+
+
 def test_a_reader_sees_a_live_journal_and_can_t_write(file: Path) -> None:
     """The auditor's command reads beside the running service, and can do it no harm."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from refold.journal import merkle
+from refold.journal import merkle, tree_store
 from refold.journal.errors import StoreClosedError, StoreFailedError
 from refold.journal.sqlite_store import SqliteJournal
 from refold.journal.tree_store import TREE_DIRECTORY, Tree, TreeRangeError, open_tree
@@ -208,19 +208,58 @@ def test_closing_finishes_what_was_committed_and_answers_who_waits(tmp_path: Pat
     asyncio.run(run())
 
 
-def test_a_disk_that_refuses_tiles_stops_the_tree_and_not_the_journal(tmp_path: Path) -> None:
-    """The tree can be made again; what must go on is the journal."""
+def test_a_disk_that_refuses_tiles_stops_the_tree_until_it_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal goes on, who asks is told why, and no restart is needed afterwards."""
+    monkeypatch.setattr(tree_store, "RETRY_SECONDS", 0.01)
 
     async def scenario(journal: SqliteJournal, tree: Tree) -> None:
         await tree.integrated(journal.head)
         tree._levels.close()  # pyright: ignore[reportPrivateUsage]
-        tree._levels._directory = tmp_path / "nowhere"  # pyright: ignore[reportPrivateUsage]
+        tree._levels._directory = tmp_path / "later"  # pyright: ignore[reportPrivateUsage]
         await fill(journal, 5)
         with pytest.raises(StoreFailedError, match="could not grow"):
             await tree.integrated(journal.head)
-        assert tree.failure is not None
-        await fill(journal, 5, 5)
+        await fill(journal, 300, 5)
         assert journal.is_writable
+        (tmp_path / "tree").rename(tmp_path / "later")
+        async with asyncio.timeout(30):
+            while tree.failure is not None:  # noqa: ASYNC110 (it has no event to set)
+                await asyncio.sleep(0.005)
+        await tree.integrated(journal.head)
+        assert tree.root() == root_of(await leaves(journal))
+
+    play(tmp_path, scenario)
+
+
+def test_a_tree_is_closed_while_the_disk_refuses_it(tmp_path: Path) -> None:
+    """A stop does not wait for the disk, and tells of no leaf that the files lack."""
+
+    async def run() -> None:
+        async with trees(tmp_path) as (journal, tree):
+            await fill(journal, 5)
+            await tree.integrated(journal.head)
+            size, directory = tree.size, tmp_path / "nowhere"
+            tree._levels.close()  # pyright: ignore[reportPrivateUsage]
+            tree._levels._directory = directory  # pyright: ignore[reportPrivateUsage]
+            await fill(journal, 5, 5)
+            with pytest.raises(StoreFailedError, match="could not grow"):
+                await tree.integrated(journal.head)
+        assert tree.size == size
+
+    asyncio.run(run())
+
+
+def test_what_is_signed_was_hashed_and_not_read_back(tmp_path: Path) -> None:
+    """After a failed write a file may hold old bytes: the newest root does not depend on it."""
+
+    async def scenario(journal: SqliteJournal, tree: Tree) -> None:
+        await fill(journal, 300)
+        await tree.integrated(journal.head)
+        level = tmp_path / "tree" / "level-0"
+        level.write_bytes(bytes(level.stat().st_size))
+        assert tree.root() == root_of(await leaves(journal))
 
     play(tmp_path, scenario)
 

@@ -224,7 +224,7 @@ def test_commit_times_don_t_go_back_over_a_restart(tmp_path: Path) -> None:
         async with opened(tmp_path, FakeClock(ahead)) as journal:
             await journal.append(commit(write("a", 2)))
         async with opened(tmp_path, system) as journal:
-            assert system.now_us() == ahead, "ids made now must not sort before the last event"
+            assert system.now_us() >= ahead, "ids made now must not sort before the last event"
 
     asyncio.run(main())
 
