@@ -48,6 +48,7 @@ async def runs(app: App, call: Call) -> Answer:
         workflow=workflow,
         before=before,
         at_position=call.at,
+        hidden_until=await app.hidden_until(call.at),
     )
     found = await search_runs(app.views, wanted, limit)
     rows: list[RunRow] = list(found.rows)
@@ -74,6 +75,7 @@ async def logs(app: App, call: Call) -> Answer:
         level=level,
         before=before,
         at_position=call.at,
+        hidden_until=await app.hidden_until(call.at),
     )
     found = await search_logs(app.views, wanted, limit)
     rows: list[ListedLogRow] = list(found.rows)

@@ -42,6 +42,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     before: int = LATEST
     """Only what is older than this position."""
     at_position: int = LATEST
+    hidden_until: int = 0
+    """Leaves out the runs that had ended by this position, as lists do."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -76,9 +78,14 @@ _ROWS: Final = (
     "SELECT {} FROM {} WHERE {} IN (SELECT value FROM json_each(?1)) AND tenant = ?3 "
     "AND EXISTS (SELECT 1 FROM workflow AS own WHERE own.workflow_id = {}.workflow AND ({}))"
 )
-_RUN_ROWS: Final = _ROWS.format(RUN_COLUMNS, "run", "requested_position", "run", _SHOWN)
+_RUN_ROWS: Final = (
+    _ROWS.format(RUN_COLUMNS, "run", "requested_position", "run", _SHOWN)
+    + " AND NOT ended_position BETWEEN 1 AND ?4"
+)
 _LOG_ROWS: Final = (
-    _ROWS.format(LISTED, "log", "position", "log", _SHOWN) + " AND (?4 IS NULL OR status = ?4)"
+    _ROWS.format(LISTED, "log", "position", "log", _SHOWN) + " AND (?5 IS NULL OR status = ?5)"
+    " AND NOT EXISTS (SELECT 1 FROM run WHERE run.run_id = log.run_id"
+    " AND run.ended_position BETWEEN 1 AND ?4)"
 )
 
 
@@ -201,7 +208,12 @@ async def _run_rows(
     views: Views, wanted: Wanted, candidates: Sequence[_Candidate]
 ) -> dict[int, RunRow]:
     at = wanted.at_position
-    values: tuple[SqlValue, ...] = (_list([p for _, p in candidates]), at, wanted.tenant)
+    values: tuple[SqlValue, ...] = (
+        _list([p for _, p in candidates]),
+        at,
+        wanted.tenant,
+        wanted.hidden_until,
+    )
     rows = [as_of(run_row(row), at) for row in await views.select(_RUN_ROWS, values)]
     return {row.requested_position: row for row in rows}
 
@@ -209,7 +221,13 @@ async def _run_rows(
 async def _log_rows(
     views: Views, wanted: Wanted, candidates: Sequence[_Candidate]
 ) -> dict[int, ListedLogRow]:
-    values = (_list([p for _, p in candidates]), wanted.at_position, wanted.tenant, wanted.level)
+    values = (
+        _list([p for _, p in candidates]),
+        wanted.at_position,
+        wanted.tenant,
+        wanted.hidden_until,
+        wanted.level,
+    )
     rows = [ListedLogRow(*row) for row in await views.select(_LOG_ROWS, values)]
     return {row.position: row for row in rows}
 
