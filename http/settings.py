@@ -218,12 +218,7 @@ class Settings(LoadSettings, frozen=True, kw_only=True):
     ] = 30
     request_seconds_max: Annotated[
         int,
-        Meta(
-            description="Longest time in which a request has to arrive, its body included.",
-            ge=1,
-            le=3600,
-            extra=_unit("seconds"),
-        ),
+        Meta(description="Longest arrival of a request.", ge=1, le=3600, extra=_unit("seconds")),
     ] = 30
     run_seconds_max: Annotated[
         int,
