@@ -105,8 +105,9 @@ def test_each_decision_is_listed_and_each_link_leads_somewhere() -> None:
     decisions = [f"decisions/{path.name}" for path in (ENGINE / "decisions").iterdir()]
     others = [page.name for page in ENGINE.glob("*.md") if page.name != "README.md"]
     pages = [*others, *(f"nodes/{page.name}" for page in FAMILIES), "examples/README.md"]
-    assert sorted(linked) == sorted(decisions + pages)
-    assert all((ENGINE / page).is_file() for page in linked)
+    own = [page for page in linked if not page.startswith("../")]
+    assert sorted(own) == sorted(decisions + pages)
+    assert all((ENGINE / page.partition("#")[0]).is_file() for page in linked)
     for path in (ENGINE / "decisions").iterdir():
         text = path.read_text("utf-8")
         assert len(text.splitlines()) <= 40
