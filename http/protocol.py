@@ -56,6 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _serving: Any = None
     """The request that is being served; those that were sent after it wait for their turn."""
     _has_begun = False
+    _has_come_late = False
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -127,17 +128,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle: Any = self.cycle
-        is_answering = cycle is not None and not cycle.response_complete
-        if self._is_in_head and is_answering:
-            # The request before this one is not answered yet, and its answer comes first.
-            self._await_request()
-            return
-        is_told = cycle is not None and (cycle.response_complete or cycle.response_started)
-        if not self._has_begun or (is_told and not self._is_in_head):
+        is_told = cycle is not None and cycle.response_complete and not self._is_in_head
+        if is_told or not self._has_begun:
             self.transport.close()
             return
-        text = f"The request did not arrive within {self.seconds_max:g} seconds."
-        self._refuse(RequestError(408, "request_timeout", text))
+        self._has_come_late = True
+        self.send_400_response("")
 
     def _hang_up(self, cycle: Any, last_words: bytes | None) -> None:
         """End a streamed answer whose reader takes nothing: what is buffered gets little time."""
@@ -206,6 +202,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES_MAX:
             text = f"The address and the headers may have at most {HEAD_BYTES_MAX} bytes."
             refusal = RequestError(431, "headers_too_large", text)
+        elif self._has_come_late:
+            text = f"The request did not arrive within {self.seconds_max:g} seconds."
+            refusal = RequestError(408, "request_timeout", text)
         self._refuse(refusal)
 
     def _refuse(self, refusal: RequestError) -> None:

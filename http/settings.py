@@ -209,12 +209,7 @@ class Settings(LoadSettings, frozen=True, kw_only=True):
     ] = 20
     feed_stall_seconds_max: Annotated[
         int,
-        Meta(
-            description="Longest time in which the reader of a feed takes nothing.",
-            ge=1,
-            le=3600,
-            extra=_unit("seconds"),
-        ),
+        Meta(description="Longest pause of a feed.", ge=1, le=3600, extra=_unit("seconds")),
     ] = 30
     request_seconds_max: Annotated[
         int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.support.http_kit import (
     slow,
     started,
 )
-from tests.support.service import Client, Service, token
+from tests.support.service import Client, Service, running, token
 
 MEGABYTE = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
@@ -334,3 +335,17 @@ def test_a_client_that_hangs_up_while_sending_writes_nothing(
     assert client.get("/healthz").status == 200
     client.close()
     assert position(api) == before
+
+
+def test_a_late_request_takes_its_turn_behind_the_answers_that_are_owed(tmp_path: Path) -> None:
+    """Half a request behind one that is being answered: first that answer, then the refusal."""
+    with running(tmp_path / "data", REQUEST_SECONDS_MAX="1") as service:
+        client = service.client()
+        workflow = create(client, slow())
+        head = f"Host: x\r\nAuthorization: Bearer {client.token}\r\n"
+        waits = f"POST /workflows/{workflow}/execute HTTP/1.1\r\n{head}Prefer: wait=3\r\n"
+        late = f"POST /workflows/{workflow}/execute HTTP/1.1\r\n{head}Content-Length: 9\r\n\r\n{{"
+        answers = exchange(service.port, f"{waits}Content-Length: 0\r\n\r\n{late}".encode())
+        client.close()
+    first, second = answers.find(b"HTTP/1.1 202"), answers.find(b"HTTP/1.1 408")
+    assert 0 == first < second
