@@ -101,11 +101,14 @@ def test_a_rebuilt_view_is_the_live_view_and_the_old_one_is_kept_once(
     assert {row.name: row.digest for row in made} == before
     assert {(row.generation, row.position) for row in made} == {(2, 53)}
     rows = {row.name: row.rows for row in made if row.rows}
-    assert rows == {"runs": 10 + 1 + 20, "workflows": 1}
+    # Whether the tallies have moved on by then is up to the hashes of the entries.
+    tallied = len(query(tmp_path, "SELECT 1 FROM tallied_2"))
+    assert rows == {"runs": 10 + 1 + 20 + tallied, "workflows": 1}
     assert tables(tmp_path) == tables_of(1) | tables_of(2)
     assert [row.name for row in rebuild(tmp_path, ["runs"])] == ["runs"]
-    gone = {"run_1", "log_1"}
-    assert tables(tmp_path) == tables_of(1) - gone | tables_of(2) | {"run_3", "log_3"}
+    (runs,) = [made.tables for made in BUILT_IN if made.name == "runs"]
+    gone, come = ({f"{table.name}_{number}" for table in runs} for number in (1, 3))
+    assert tables(tmp_path) == tables_of(1) - gone | tables_of(2) | come
 
 
 def test_wrong_rows_are_mended_by_a_rebuild(tmp_path: Path) -> None:
