@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..journal.journal import LATEST
 from ..projections.effect_views import EffectRow, list_effects
 from . import effect_wire
 from .call import Answer, Call, answer
@@ -19,12 +20,15 @@ async def effects(app: App, call: Call) -> Answer:
     limit = call.number("limit", LIMIT)
     if not 1 <= limit <= LIMIT_MAX:
         raise parameter_invalid("limit", f"must be from 1 to {LIMIT_MAX}")
+    before = call.number("cursor", LATEST)
+    if before < 1:
+        raise parameter_invalid("cursor", "must be at least 1")
     await app.views.wait_for(app.journal.head)
     rows = await list_effects(
         app.views,
         call.principal.tenant,
         gone_at=app.began_at,
-        before=call.number("cursor", 2**53),
+        before=before,
         in_doubt=in_doubt,
         workflow=call.query.get("workflow_id"),
         limit=limit,

@@ -102,7 +102,14 @@ def test_the_list_goes_on_after_a_page_and_refuses_what_it_can_t_read(tmp_path: 
                 break
             cursor = f"&cursor={page['next']}"
         assert sorted(seen) == sorted(runs)
-        for query in ("limit=0", "limit=1001", "cursor=x", "in_doubt=maybe", "as_of=p1"):
+        for query in (
+            "limit=0",
+            "limit=1001",
+            "cursor=x",
+            "cursor=0",
+            "in_doubt=maybe",
+            "as_of=p1",
+        ):
             refused(client.get(f"/workflows/effects?{query}"), 422, "parameter_invalid")
         stranger = service.client(scope="vault:read")
         refused(stranger.get("/workflows/effects"), 403, "insufficient_scope")
