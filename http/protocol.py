@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -58,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _has_begun = False
     _has_come_late = False
     _deadline: asyncio.TimerHandle | None = None
+    _linger: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection and begin to wait for a request, or count it as one too many."""
@@ -111,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # The request is served from the next turn of the loop on.
         scope: Any = self.scope
-        scope["refold.hang_up"] = partial(self._hang_up, self.cycle)
+        scope["refold.hang_up"] = self._hang_up
 
     def _await_request(self) -> None:
         seconds = REFUSED_S if self._is_refused else self.seconds_max
@@ -135,15 +135,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_come_late = True
         self.send_400_response("")
 
-    def _hang_up(self, cycle: Any, last_words: bytes | None) -> None:
+    def _hang_up(self, last_words: bytes | None) -> None:
         """End a streamed answer whose reader takes nothing: what is buffered gets little time."""
+        # Those after it wait, so it is the one being served. Given to its own scope instead, each
+        # request would hold itself, and be left to the garbage collector.
+        cycle = self._serving
+        if cycle is None:
+            return
         cycle.disconnected = True
         if last_words is None or not cycle.chunked_encoding:
             self.transport.abort()
             return
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last_words), last_words))
         self.transport.close()
-        asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
+        self._linger = asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -163,6 +168,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_arrived()
         self._give_up()
         super().connection_lost(exc)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave nothing that holds the connection, so that it goes with its last reference.
+
+        Uvicorn leaves the timer of the idle running after a reset, and requests and connection
+        holding each other: what many short connections leave would wait for the collector.
+        """
+        self._unset_keepalive_if_required()
+        if self._linger is not None:
+            self._linger.cancel()
+        self.pipeline.clear()
+        nothing: Any = None
+        self.cycle = self.scope = self.headers = self._serving = nothing
 
     def _give_up(self) -> None:
         if self._serving is not None and not self._serving.response_complete:
