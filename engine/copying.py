@@ -6,7 +6,7 @@ here, because how far the copying got is the number of replayed events in the ne
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from ..journal.clock import IdSource
 from ..journal.envelope import Recorded
@@ -30,6 +30,15 @@ async def copy_cut(journal: Journal, transcript: Transcript, ids: IdSource) -> N
             transcript.add(replayed(event, ids.new()))
             if transcript.pending >= EVENTS_PER_COMMIT_MAX:
                 await transcript.flush()
+    await transcript.flush()
+
+
+async def copy_rest(transcript: Transcript, rest: Iterable[Recorded], ids: IdSource) -> None:
+    """Do the same with what was read for the request already, without reading it again."""
+    for event in rest:
+        transcript.add(replayed(event, ids.new()))
+        if transcript.pending >= EVENTS_PER_COMMIT_MAX:
+            await transcript.flush()
     await transcript.flush()
 
 

@@ -20,7 +20,7 @@ from ..projections.run_state import RunState, fold
 from .admission import Admission, Place
 from .caller import Caller
 from .children import Children
-from .copying import copy_cut
+from .copying import copy_cut, copy_rest
 from .definition import Definition
 from .errors import BusyError, EngineError, StateError, TooManyError
 from .execution import Execution, Services
@@ -228,6 +228,8 @@ class Engine:
             if turn := self._services.turns.take(place.tenant):
                 await turn
             execution = await self._prepare(run_id, started)
+            # A resume brings thousands of events, and the run may go on for hours.
+            started = None
             if execution is None:
                 is_ended = True
             else:
@@ -338,7 +340,7 @@ class Engine:
         """Make an execution of what is durable; None if the run has ended."""
         if started is not None:
             state = fold(run_id, started.events)
-            if state.replayed >= state.origin.replayed_total:
+            if state.replayed + len(started.rest) >= state.origin.replayed_total:
                 return await self._fresh(started, state)
         loaded = await self._runs.load(run_id)
         state = loaded.state
@@ -363,6 +365,7 @@ class Engine:
         snapshot = None if inherits else Snapshot(list(started.events), bodies)
         services = self._services
         transcript = Transcript(services.journal, services.clock, services.ids, state, snapshot)
+        await copy_rest(transcript, started.rest, services.ids)
         definition = await self._definition(state)
         memory = Memory({("", node): output for node, output in started.outputs.items()})
         return Execution(services, self.children, transcript, definition, started.payload, memory)

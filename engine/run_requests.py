@@ -33,6 +33,8 @@ class Started(msgspec.Struct, frozen=True):
     payload: dict[str, Any]
     """Empty for a repeated call."""
     outputs: dict[str, Any]
+    rest: Sequence[Recorded] = ()
+    """Of a resumed run: what is still to be copied of its original, in order."""
 
 
 class RunRequests:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ..journal import ids
 from ..journal.envelope import Recorded
-from ..journal.journal import LATEST, Journal
+from ..journal.journal import LATEST, PAGE, Journal
 from ..projections.run_state import RunState, fold
 from .copying import read_whole
 from .errors import NotFoundError, StateError
 from .workflows import Workflows
+
+KEPT_EVENTS_MAX: Final = 20_480
+"""How many events of long runs that have ended are kept, about 1.5 KB each: 30 MB."""
 
 
 class RunRequestBody(msgspec.Struct, frozen=True):
@@ -40,6 +44,7 @@ class Runs:
     def __init__(self, journal: Journal, workflows: Workflows) -> None:
         self._journal = journal
         self._workflows = workflows
+        self._kept: OrderedDict[str, LoadedRun] = OrderedDict()
 
     async def find(
         self, tenant: str, run_id: str, *, deleted_too: bool = False, at: int = LATEST
@@ -72,11 +77,30 @@ class Runs:
             raise NotFoundError("run") from None
 
     async def load(self, run_id: str, *, at: int = LATEST) -> LoadedRun:
-        """Load a run, whoever's it is."""
+        """Load a run, whoever's it is; nobody may change an ended one.
+
+        A long run that has ended is looked at before it is resumed, and resumed more than once:
+        the ones that were read last are kept. Its facts stay as they are, whatever is erased.
+        """
+        kept = self._kept.get(run_id) if at == LATEST else None
+        if kept is not None and not await self._journal.read_stream(run_id, kept.state.version, 1):
+            self._kept.move_to_end(run_id)
+            return kept
         events: list[Recorded] = []
         async for page in read_whole(self._journal, run_id, at=at):
             events.extend(page)
-        return LoadedRun(fold(run_id, events), events)
+        loaded = LoadedRun(fold(run_id, events), events)
+        if at == LATEST and loaded.state.is_ended and PAGE <= len(events) <= KEPT_EVENTS_MAX:
+            self._keep(loaded)
+        return loaded
+
+    def _keep(self, loaded: LoadedRun) -> None:
+        """Keep a run, and let go of those that were read longest ago."""
+        self._kept.pop(loaded.state.run_id, None)
+        self._kept[loaded.state.run_id] = loaded
+        total = sum(len(run.events) for run in self._kept.values())
+        while total > KEPT_EVENTS_MAX:
+            total -= len(self._kept.popitem(last=False)[1].events)
 
     async def position_of(self, tenant: str, run_id: str, version: int) -> int:
         """Return the position of a version of this tenant's run, 0 if it has not come so far.

@@ -200,7 +200,8 @@ class Starts:
             started = await self._begin(
                 caller, made.state, facts, payload, request, replays, needs=needs
             )
-            return msgspec.structs.replace(started, outputs=outputs)
+            rest = replays[_FIRST_REPLAYED_MAX:]
+            return msgspec.structs.replace(started, outputs=outputs, rest=rest)
 
         return await until_no_conflict(attempt)
 

@@ -62,30 +62,31 @@ def _long(target: Target, port: int, seconds: int) -> list[Figure]:
     light = execution(target, define(target, pure()), **WAIT)
     drive(target.port, light, 1, OTHERS)
     alone = drive(target.port, light, seconds, OTHERS)
-    acknowledged, rates = _long_resumes(target, run)
+    first, acknowledged, rates = _long_resumes(target, run)
     beside = _beside(target, run, lambda: drive(target.port, light, seconds, OTHERS).p99_ms)
     return [
+        Figure("W6", "resume in a long run, acknowledged, the first", first, "ms", limit=30),
         Figure("W6", "resume in a long run, acknowledged, p50", acknowledged, "ms", limit=30),
         Figure("W6", "its events copied", rates, "events/s", "more", limit=25_000),
         Figure("W6", "other runs meanwhile, p99", beside, "ms", "less", alone.p99_ms, "alone", 2),
     ]
 
 
-def _long_resumes(target: Target, run: str) -> tuple[float, float]:
-    """Return the median time to the acknowledgement, and events copied a second."""
+def _long_resumes(target: Target, run: str) -> tuple[float, float, float]:
+    """Return the first and the median time to the acknowledgement, and events copied a second."""
     times: list[float] = []
     rates: list[float] = []
     for _ in range(LONG_RESUMES):
         began = time.perf_counter()
         answer = target.call("POST", f"/workflows/runs/{run}/resume-from/each", {})
         times.append(1000 * (time.perf_counter() - began))
-        made = _ended(target, answer["new_run"]["id"])
+        made = _ended(target, answer["new_run"])
         events = _events_total(target, made["id"])
         copied = datetime.fromisoformat(made["started_at"]) - datetime.fromisoformat(
             made["created_at"]
         )
         rates.append(events / copied.total_seconds())
-    return statistics.median(times), statistics.median(rates)
+    return times[0], statistics.median(times), statistics.median(rates)
 
 
 def _beside(target: Target, run: str, measure: Any) -> float:
@@ -95,7 +96,7 @@ def _beside(target: Target, run: str, measure: Any) -> float:
     def resume() -> None:
         while not is_over.is_set():
             answer = target.call("POST", f"/workflows/runs/{run}/resume-from/each", {})
-            _ended(target, answer["new_run"]["id"])
+            _ended(target, answer["new_run"])
 
     thread = threading.Thread(target=resume)
     thread.start()
@@ -108,17 +109,24 @@ def _beside(target: Target, run: str, measure: Any) -> float:
 
 def _failed(target: Target, workflow: str, context: dict[str, Any]) -> str:
     run = target.call("POST", f"/workflows/{workflow}/execute", {"context": context}, **WAIT)
-    run = _ended(target, run["id"])
+    run = _ended(target, run)
     if run["status"] != "failed":
         raise OSError(f"the run is {run['status']} and should have failed at its last node")
     return str(run["id"])
 
 
-def _ended(target: Target, run: str) -> Any:
-    path = f"/workflows/runs/{run}"
-    while (shown := target.call("GET", path))["status"] not in ("completed", "failed"):
+def _ended(target: Target, run: Any) -> Any:
+    """Wait for the end of its workflow's newest run, and return it as lists show it.
+
+    A list tells it from a row: to be asked for the run itself, with thousands of logs, over and
+    over would be the heavier load, and measured with what it waits for.
+    """
+    path = f"/workflows/{run['workflow_id']}/executions?per_page=1"
+    while True:
+        shown = target.call("GET", path)["data"]
+        if shown and shown[0]["id"] == run["id"] and shown[0]["status"] in ("completed", "failed"):
+            return shown[0]
         time.sleep(0.05)
-    return shown
 
 
 def _events_total(target: Target, run: str) -> int:

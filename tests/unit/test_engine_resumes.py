@@ -75,6 +75,28 @@ def test_a_large_cut_is_copied_in_commits_wherever_a_crash_meets_it(copied: int 
     run_virtually(scenario())
 
 
+def test_what_was_read_to_cut_a_run_is_copied_without_being_read_again() -> None:
+    """The request hands on the events that its first commit has no room for."""
+
+    async def scenario() -> None:
+        sim = Simulated(Endpoint({"last": [Reply(503)]}), Limits(nodes_max=1000))
+        original = await long_original(sim)
+        started = await sim.starts.resume(
+            CALLER, original, LONG[-1], "original", allow_completed=False, request=None
+        )
+        kept = [
+            event.id
+            for event in await sim.journal.read_stream(original)
+            if isinstance(event.facts, e.NodeSucceeded)
+        ]
+        assert [event.id for event in started.rest] == kept[255:]
+        await sim.engine.begin(started)
+        assert (await sim.ended(started.run_id)).replayed == 601
+        await sim.close()
+
+    run_virtually(scenario())
+
+
 def test_a_run_that_waits_for_its_copy_is_pending() -> None:
     """What is not copied yet can't have started."""
 
