@@ -15,6 +15,7 @@ import msgspec
 
 from .errors import ViewsReplacedError
 from .projection import Projection
+from .sqlite_writes import transaction
 
 SCHEMA: Final = """CREATE TABLE projection (
   name        TEXT NOT NULL,
@@ -175,32 +176,62 @@ def _show(connection: sqlite3.Connection, projection: Projection, row: Generatio
         connection.execute(f"CREATE VIEW {view.name} AS {view.select}")
 
 
-def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
-    """Drop the tables of a generation and forget it, in many transactions.
+def give_up(connection: sqlite3.Connection, row: Generation) -> None:
+    """Note that a generation is to be dropped, inside a transaction; no name shows it any more."""
+    if row.state == "live":
+        hide(connection, row)
+    mark(connection, row, "leaving")
 
-    To drop a large table at once would hold up the live projector for seconds.
+
+def drop_generation(connection: sqlite3.Connection, row: Generation) -> None:
+    """Drop the tables of a generation and forget it, in many transactions."""
+    if row.state != "leaving":
+        with transaction(connection):
+            give_up(connection, row)
+    while drop_some(connection, row):
+        pass
+
+
+def drop_some(connection: sqlite3.Connection, row: Generation) -> bool:
+    """Drop a piece of a generation that was given up; False once nothing of it is left.
+
+    To drop a large table at once would hold up the live projector for seconds. Each piece is a
+    transaction that looks first, so that several processes may be at it: the number of a
+    generation that is gone may be another one's by then.
     """
-    for name in row.table_names():
-        for (index,) in connection.execute(
-            "SELECT name FROM sqlite_master "
-            "WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
-            (name,),
-        ).fetchall():
-            connection.execute(f"DROP INDEX {index}")
-        found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,))
-        if made := found.fetchone():
-            some = f"SELECT rowid FROM {name} LIMIT {_DROPPED_AT_ONCE}"
-            # To take rows out of a full-text index costs more than to drop it.
-            is_virtual = str(made[0]).startswith("CREATE VIRTUAL")
-            while (
-                not is_virtual
-                and connection.execute(f"DELETE FROM {name} WHERE rowid IN ({some})").rowcount
-            ):
-                pass
-            connection.execute(f"DROP TABLE {name}")
-    connection.execute(
-        "DELETE FROM projection WHERE name = ? AND generation = ?", (row.name, row.generation)
-    )
+    with transaction(connection):
+        if not connection.execute(
+            "SELECT 1 FROM projection WHERE name = ? AND generation = ? AND state = 'leaving'",
+            (row.name, row.generation),
+        ).fetchone():
+            return False
+        for name in row.table_names():
+            if _drop_some_of(connection, name):
+                return True
+        connection.execute(
+            "DELETE FROM projection WHERE name = ? AND generation = ?", (row.name, row.generation)
+        )
+        return False
+
+
+def _drop_some_of(connection: sqlite3.Connection, name: str) -> bool:
+    """Drop an index, some rows, or what is left of a table; False if there is no such table."""
+    made = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    if made is None:
+        return False
+    index = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
+        (name,),
+    ).fetchone()
+    if index is not None:
+        connection.execute(f"DROP INDEX {index[0]}")
+        return True
+    some = f"SELECT rowid FROM {name} LIMIT {_DROPPED_AT_ONCE}"
+    # To take rows out of a full-text index costs more than to drop it.
+    is_virtual = str(made[0]).startswith("CREATE VIRTUAL")
+    if is_virtual or not connection.execute(f"DELETE FROM {name} WHERE rowid IN ({some})").rowcount:
+        connection.execute(f"DROP TABLE {name}")
+    return True
 
 
 def digest_of(connection: sqlite3.Connection, projection: Projection, generation: int) -> str:

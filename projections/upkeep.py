@@ -9,11 +9,13 @@ from typing import Final
 from msgspec import structs
 
 from .background_checks import BackgroundChecks
+from .clearing import Clearing
 from .errors import NotStoppedError, UnknownProjectionError
 from .projection import Projection
 from .projector import Projector
 from .rebuilds import Rebuilds
 from .status import ProjectionStatus
+from .views_file import VIEWS_FILE
 from .workers import Workers
 
 
@@ -34,6 +36,7 @@ class Upkeep:
         references = workers.references(projections)
         self.rebuilds: Final = Rebuilds(directory, references, workers.rebuilt)
         self.checks: Final = BackgroundChecks(directory, references, check_seconds)
+        self.clearing: Final = Clearing(directory / VIEWS_FILE)
 
     def status(self) -> list[ProjectionStatus]:
         """Tell how each projection stands, those of developers too."""
@@ -88,7 +91,8 @@ class Upkeep:
             self._projector.retry(name)
 
     def stop(self) -> None:
-        """End the processes. Blocks until they have ended."""
+        """End the processes and threads. Blocks until they have ended."""
+        self.clearing.stop()
         self.checks.stop()
         self.rebuilds.stop()
         self.workers.stop()

@@ -268,6 +268,7 @@ async def open_views(
         workers.start()
         await asyncio.to_thread(views.upkeep.rebuilds.resume)
         views.upkeep.checks.start()
+        views.upkeep.clearing.start()
         yield views
 
 

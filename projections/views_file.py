@@ -18,7 +18,7 @@ from typing import Final
 
 from .errors import ViewsBusyError, ViewsFailedError, ViewsReplacedError
 from .fingerprint import fingerprint
-from .fitting import drop_unknown, fit
+from .fitting import fit, give_up_unknown
 from .generations import SCHEMA as GENERATIONS
 from .generations import digest_of, generations, is_current, live_generations
 from .journal_file import JournalFile, open_journal_file
@@ -175,8 +175,8 @@ def prepare(
 ) -> None:
     """Leave a file that holds a live generation of each projection, however far behind.
 
-    What is of no projection, and of none of the `others`, is dropped. The caller holds the
-    `rebuild_lock`.
+    What is of no projection, and of none of the `others`, is given up: `clearing.py` drops it. The
+    caller holds the `rebuild_lock`.
     """
     if path.exists() and (reason := _distrust(path, journal)):
         _log.warning("%s is made anew: %s", path, reason)
@@ -193,7 +193,7 @@ def prepare(
                 (journal.identity(),),
             )
             mark_in_use(connection)
-        drop_unknown(connection, {p.name for p in projections} | set(others))
+        give_up_unknown(connection, {p.name for p in projections} | set(others))
         for projection in projections:
             fit(connection, projection)
 

@@ -179,6 +179,7 @@ class _Follower:
             begun = growing(connection, self._projection)
             if row is None or (begun is None and self._is_spoilt(row)):
                 fit(connection, self._projection)
+                drop_old(connection, self._projection)
                 return
             if begun is None and row.version == self._projection.version:
                 raise ChangedFoldError(row.name, row.version)
