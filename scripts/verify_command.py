@@ -23,7 +23,7 @@ from .verify_projections import told, verify_projections
 
 SHOWN_MAX: Final = 20
 """Most positions of erased bodies that are printed; `--json` has them all."""
-_DIFFERENT: Final = 50
+DIFFERENT: Final = 50
 _INTERRUPTED: Final = 130
 _VERDICTS: Final = {
     verifier.VALID: "valid",
@@ -123,7 +123,7 @@ def _tell(found: verifier.Result, compared: list[Checked] | None, *, as_json: bo
     code, sentence, level, erased = found
     verdict, is_valid = _VERDICTS[code], code in (verifier.VALID, verifier.ERASED)
     if not all(checked.is_equal for checked in compared or ()):
-        code = _DIFFERENT
+        code = DIFFERENT
     if as_json:
         rows = UNSET if compared is None else compared
         answer = _Answer(code, verdict, _LEVELS[level] * is_valid, sentence, erased, rows)

@@ -178,6 +178,7 @@ def started(client: Client, workflow: str) -> str:
 def followed(client: Client, run_id: str) -> dict[str, Any]:
     """Follow a run's live tail to its end and return the run."""
     accept = {"Accept": "text/event-stream"}
-    client.call("GET", f"/workflows/runs/{run_id}/events", headers=accept)
+    tail = client.call("GET", f"/workflows/runs/{run_id}/events", headers=accept)
+    assert tail.status == 200, tail.body
     shown: dict[str, Any] = client.get(f"/workflows/runs/{run_id}").json
     return shown

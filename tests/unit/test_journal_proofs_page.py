@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from refold.journal import merkle, verifier
 from refold.journal.checkpoint_keys import public_key, sign_note
-from refold.scripts.verify_command import verify
+from refold.scripts.verify_command import DIFFERENT, verify
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "journal" / "README.md").read_text("utf-8")
@@ -131,8 +131,9 @@ def test_exit_codes_and_flags_are_on_the_page() -> None:
         verifier.INCOMPLETE,
         verifier.DIVERGED,
         verifier.INVALID,
+        DIFFERENT,
     ]
-    usage = re.search(r"^refold verify .*$", README, re.MULTILINE)
+    usage = re.search(r"^refold verify \[.*$", README, re.MULTILINE)
     assert usage is not None
     flags = {"as_json": "--json"}
     for name, parameter in inspect.signature(verify).parameters.items():

@@ -90,7 +90,7 @@ def test_help_names_every_command_and_every_setting_but_no_secret(tmp_path: Path
     assert "Run the service" in overview.stdout
     assert "Print a JWT" in overview.stdout
     assert refold(where=tmp_path).stdout == overview.stdout
-    shown = refold("serve", "--help", where=tmp_path).stdout
+    shown = refold("serve", "--help", where=tmp_path, COLUMNS="160").stdout
     for setting in Settings.DECLARED:
         assert (f"{setting.flag} " in shown) != setting.secret, setting.name
 
