@@ -140,8 +140,7 @@ def test_a_rebuild_while_sixteen_tasks_append_ends_equal(tmp_path: Path) -> None
                 while not stop.is_set():
                     await add_runs(journal, 1)
                     made += 1
-                    # As clients do, each looks for what it has made before it goes on.
-                    await views.wait_for(journal.head)
+                    await views.wait_for(journal.head)  # as clients look for what they made
                 return made
 
             async def read() -> None:
