@@ -59,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _linger: asyncio.TimerHandle | None = None
 
+    # The parameter is as narrow as uvicorn's own, which asyncio's is not.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection and begin to wait for a request, or count it as one too many."""
         super().connection_made(JoinedWrites(transport))

@@ -167,6 +167,7 @@ def loaded(
     # Nobody waits for the runs of the warm-up; they must not be counted to the load.
     warm = drive(target.port, request, 1, clients)
     target.drained(workflow, warm.answers - warm.refused)
+    # Those of clients that were cut off end by themselves, and nothing tells when.
     time.sleep(0.2)
     before, spent = target.completed(workflow), target.cpu_s()
     after, commits = (
